@@ -1,0 +1,91 @@
+#!/bin/sh
+# layers.sh SOURCE_DIR OBJECT...: checks that the house is built as laid out.
+# Includes point only downwards; only sock and the pollers call the kernel;
+# nothing ends the process, changes its signal dispositions or uses stdio.
+set -u
+cd "$1" || exit 1
+shift
+failed=0
+
+fail()
+{
+    echo "$*"
+    failed=1
+}
+
+# module level
+levels='
+sock 0
+address 0
+outqueue 0
+poller 1
+poller_select 1
+poller_poll 1
+poller_epoll 1
+map 2
+wakeup 2
+handlers 3
+dispatcher 3
+io 3
+listener 3
+dispatch 3
+loop 4
+dispatcher_with_send 5
+file_dispatcher 5
+'
+
+level()
+{
+    echo "$levels" | sed -n "s/^$1 //p"
+}
+
+for file in *.[ch]; do
+    module=${file%.[ch]}
+    own=$(level "$module")
+    if [ -z "$own" ]; then
+        fail "$file: not in the table of levels"
+        continue
+    fi
+    for header in $(sed -n 's/^ *# *include *["<]\([a-z_]*\.h\)[">].*/\1/p' \
+        "$file"); do
+        case $header in
+        asyncore.h)
+            case $module in
+            sock | poller*) fail "$file: must not know asyncore.h" ;;
+            esac
+            continue
+            ;;
+        esac
+        [ -e "$header" ] || continue
+        other=$(level "${header%.h}")
+        [ "${other:-9}" -le "$own" ] ||
+            fail "$file: level $own includes $header, level ${other:-unknown}"
+    done
+done
+
+kernel=' accept accept4 bind clock_gettime close connect dup dup2 dup3
+epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd fcntl
+fstat getpeername getsockname getsockopt gettimeofday ioctl isatty listen
+lseek nanosleep open openat pipe pipe2 poll ppoll pselect read readv recv
+recvfrom recvmsg select send sendfile sendmsg sendto setsockopt shutdown
+socket socketpair tcgetattr time usleep write writev '
+process=' _exit abort atexit exit fprintf fputs perror printf puts quick_exit
+raise setenv sigaction signal sigprocmask stderr stdout vfprintf '
+
+for object in "$@"; do
+    name=${object##*/}
+    case ${name%.o} in
+    sock.c | poller_*.c) denied=$process ;;
+    *) denied=$kernel$process ;;
+    esac
+    denied=$(echo "$denied" | tr '\n' ' ')
+    # Fortified and 64-bit-offset names are the same functions.
+    for symbol in $(nm -u "$object" | awk '{ print $NF }' |
+        sed 's/@.*//; s/^__\(.*\)_chk$/\1/; s/^__\(.*\)_time64$/\1/; s/64$//'); do
+        case $denied in
+        *" $symbol "*) fail "$name: calls $symbol" ;;
+        esac
+    done
+done
+
+exit $failed

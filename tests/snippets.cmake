@@ -1,0 +1,42 @@
+# The echo servers that README.md and asyncore.h show are built as they stand
+# there, but for the address, and run.
+
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+    ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/include/asyncore.h)
+
+# What is in the file between the first start and the end that follows it.
+function(read_between file start end result)
+    file(READ ${file} text)
+    string(FIND "${text}" "${start}" from)
+    string(LENGTH "${start}" skipped)
+    math(EXPR from "${from} + ${skipped}")
+    string(SUBSTRING "${text}" ${from} -1 text)
+    string(FIND "${text}" "${end}" size)
+    string(SUBSTRING "${text}" 0 ${size} text)
+    set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(add_snippet name code)
+    set(original "${code}")
+    string(REPLACE "\"127.0.0.1:8007\"" "getenv(\"ADDRESS\")" code "${code}")
+    if(code STREQUAL original)
+        message(FATAL_ERROR "${name}: no echo server found")
+    endif()
+    file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.c
+        CONTENT "${code}\n")
+    add_executable(${name} ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
+    target_link_libraries(${name} PRIVATE asyncore::asyncore)
+    add_ctest(${name} BACKENDS "" ${CMAKE_CURRENT_SOURCE_DIR}/snippet.sh
+        $<TARGET_FILE:${name}> $<TARGET_FILE:echo_client>)
+endfunction()
+
+read_between(${PROJECT_SOURCE_DIR}/README.md "\n```c\n" "\n```\n" code)
+add_snippet(readme "${code}")
+
+read_between(${PROJECT_SOURCE_DIR}/include/asyncore.h
+    "An echo server, whole:\n *" "\n *\n * (" code)
+string(REPLACE "\n *     " "\n" code "${code}")
+string(REPLACE "\n *\n" "\n\n" code "${code}")
+string(PREPEND code
+    "#include <asyncore.h>\n#include <stdlib.h>\n#include <unistd.h>\n")
+add_snippet(manual "${code}")
