@@ -1,0 +1,364 @@
+/*
+ * The system calls: see sock.h. One function here is one question put to the
+ * kernel, with its answer made the same on every system.
+ */
+#include "sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef ASYNCORE_HAVE_EVENTFD
+#include <sys/eventfd.h>
+#endif
+
+/* Evaluates a call again for as long as a signal interrupts it. */
+#define RETRY(result, call) \
+    do \
+        (result) = (call); \
+    while ((result) == -1 && errno == EINTR)
+
+#if !defined(SOCK_NONBLOCK) || !defined(SOCK_CLOEXEC) || \
+    !defined(ASYNCORE_HAVE_ACCEPT4) || !defined(ASYNCORE_HAVE_EVENTFD)
+static int set_flags(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+    if (flags == -1 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) == -1)
+        return -1;
+    return asyncore__fd_set_blocking(fd, false);
+}
+#endif
+
+#if !defined(SOCK_NONBLOCK) || !defined(SOCK_CLOEXEC) || \
+    !defined(ASYNCORE_HAVE_ACCEPT4)
+/* Systems without the flags of Linux need four more calls, and lose a race
+   with fork in another thread that they cannot win. */
+static int flagged(int fd)
+{
+    if (fd != -1 && set_flags(fd) == -1) {
+        asyncore__fd_close(fd);
+        return -1;
+    }
+    return fd;
+}
+#endif
+
+int asyncore__sock_open(int family, int type)
+{
+#if defined(SOCK_NONBLOCK) && defined(SOCK_CLOEXEC)
+    return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+#else
+    return flagged(socket(family, type, 0));
+#endif
+}
+
+int asyncore__sock_accept(int fd, struct sockaddr *peer, socklen_t *size)
+{
+    int accepted;
+#ifdef ASYNCORE_HAVE_ACCEPT4
+    RETRY(accepted, accept4(fd, peer, size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    return accepted;
+#else
+    RETRY(accepted, accept(fd, peer, size));
+    return flagged(accepted);
+#endif
+}
+
+int asyncore__sock_bind(int fd, const struct sockaddr *address, socklen_t size)
+{
+    return bind(fd, address, size);
+}
+
+int asyncore__sock_listen(int fd, int backlog)
+{
+    return listen(fd, backlog);
+}
+
+int asyncore__sock_reuse_address(int fd)
+{
+    int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+}
+
+int asyncore__sock_name(int fd, struct sockaddr *address, socklen_t *size)
+{
+    return getsockname(fd, address, size);
+}
+
+int asyncore__sock_peer(int fd, struct sockaddr *address, socklen_t *size)
+{
+    return getpeername(fd, address, size);
+}
+
+int asyncore__sock_connect(int fd, const struct sockaddr *address,
+                           socklen_t size)
+{
+    if (connect(fd, address, size) == 0)
+        return 0;
+    /* An interrupted connect goes on by itself (POSIX). EAGAIN is not among
+       these: of a unix socket it means that the backlog is full and nothing is
+       in progress (connect(2)). */
+    if (errno == EINPROGRESS || errno == EINTR || errno == EALREADY)
+        return 1;
+    return -1;
+}
+
+ssize_t asyncore__sock_recv(int fd, void *data, size_t size)
+{
+    ssize_t n;
+    RETRY(n, recv(fd, data, size, 0));
+    return n;
+}
+
+ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
+                                struct sockaddr *peer, socklen_t *peer_size)
+{
+    ssize_t n;
+    RETRY(n, recvfrom(fd, data, size, 0, peer, peer_size));
+    return n;
+}
+
+ssize_t asyncore__sock_send(int fd, const void *data, size_t size)
+{
+    ssize_t n;
+    RETRY(n, send(fd, data, size, MSG_NOSIGNAL));
+    return n;
+}
+
+ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, size_t count)
+{
+    struct msghdr message = { .msg_iov = pieces };
+    ssize_t n;
+    message.msg_iovlen = count;
+    RETRY(n, sendmsg(fd, &message, MSG_NOSIGNAL));
+    return n;
+}
+
+ssize_t asyncore__sock_sendto(int fd, const void *data, size_t size,
+                              const struct sockaddr *peer, socklen_t peer_size)
+{
+    ssize_t n;
+    RETRY(n, sendto(fd, data, size, MSG_NOSIGNAL, peer, peer_size));
+    return n;
+}
+
+int asyncore__sock_shutdown(int fd)
+{
+    /* ENOTCONN after a reset: what we wanted is so, and the reading side
+       learns of the rest. */
+    return shutdown(fd, SHUT_WR) == 0 || errno == ENOTCONN ? 0 : -1;
+}
+
+static int get_option(int fd, int option, int *value)
+{
+    socklen_t size = sizeof *value;
+    return getsockopt(fd, SOL_SOCKET, option, value, &size);
+}
+
+int asyncore__sock_identify(int fd, asyncore__sock_kind *kind)
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    int type, listening = 0;
+    char byte;
+
+    if (get_option(fd, SO_TYPE, &type) == -1)
+        return -1;
+    (void)get_option(fd, SO_ACCEPTCONN, &listening);
+    *kind = (asyncore__sock_kind){
+        .stream = type != SOCK_DGRAM && type != SOCK_RAW,
+        .listening = listening != 0,
+    };
+    if (kind->listening)
+        return 0;
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0) {
+        kind->connected = true;
+    } else if (kind->stream) {
+        /* A connection that the peer has reset has no name any more (ENOTCONN,
+           EINVAL on some), as a socket that never was connected. Only a read
+           tells them apart; it must not take data, but takes the error. */
+        ssize_t n;
+        RETRY(n, recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
+        kind->connected = n >= 0 || (errno != ENOTCONN && errno != EINVAL);
+        if (n < 0 && kind->connected && errno != EAGAIN && errno != EWOULDBLOCK)
+            kind->error = errno;
+    }
+    return 0;
+}
+
+int asyncore__sock_error(int fd)
+{
+    int error = 0;
+    if (get_option(fd, SO_ERROR, &error) == -1)
+        return errno == ENOTSOCK ? 0 : errno;
+    return error;
+}
+
+bool asyncore__sock_unread(int fd)
+{
+    int unread = 0;
+    return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+int asyncore__sock_reserve(void)
+{
+    /* Unlike /dev/null, a socket is there in a chroot too. */
+    return asyncore__sock_open(AF_UNIX, SOCK_DGRAM);
+}
+
+int asyncore__file_dup(int fd, asyncore__file_kind *kind)
+{
+    struct stat status;
+    int copy, flags = fcntl(fd, F_GETFL);
+
+    if (flags == -1 || fstat(fd, &status) == -1)
+        return -1;
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy == -1)
+        return -1;
+    if (asyncore__fd_set_blocking(copy, false) == -1) {
+        asyncore__fd_close(copy);
+        return -1;
+    }
+    kind->write_only = (flags & O_ACCMODE) == O_WRONLY;
+    kind->blocking = (flags & O_NONBLOCK) == 0;
+    kind->sigpipe = S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode);
+    return copy;
+}
+
+ssize_t asyncore__file_read(int fd, void *data, size_t size)
+{
+    ssize_t n;
+    RETRY(n, read(fd, data, size));
+    return n;
+}
+
+static ssize_t write_file(int fd, const void *data, size_t size)
+{
+    ssize_t n;
+    RETRY(n, write(fd, data, size));
+    return n;
+}
+
+/* Blocks the signal for this thread, and takes it off the thread before
+   unblocking it if the write raised it; one that was pending before stays. */
+static ssize_t write_without_sigpipe(int fd, const void *data, size_t size)
+{
+    static const struct timespec at_once = { 0, 0 };
+    sigset_t sigpipe, before, pending;
+    ssize_t n;
+
+    sigemptyset(&sigpipe);
+    sigaddset(&sigpipe, SIGPIPE);
+    sigemptyset(&pending);
+    (void)sigpending(&pending);
+    if (sigismember(&pending, SIGPIPE) == 1)
+        return write_file(fd, data, size);
+    (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
+    n = write_file(fd, data, size);
+    if (n == -1 && errno == EPIPE) {
+        int taken;
+        RETRY(taken, sigtimedwait(&sigpipe, NULL, &at_once));
+        errno = EPIPE;
+    }
+    if (sigismember(&before, SIGPIPE) == 0) {
+        int error = errno;
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        errno = error;
+    }
+    return n;
+}
+
+ssize_t asyncore__file_write(int fd, const void *data, size_t size,
+                             bool sigpipe)
+{
+    if (sigpipe)
+        return write_without_sigpipe(fd, data, size);
+    return write_file(fd, data, size);
+}
+
+int asyncore__fd_set_blocking(int fd, bool blocking)
+{
+    int flags = fcntl(fd, F_GETFL);
+    int wanted = blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+
+    if (flags == -1)
+        return -1;
+    return flags == wanted ? 0 : fcntl(fd, F_SETFL, wanted);
+}
+
+bool asyncore__fd_is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) != -1;
+}
+
+void asyncore__fd_close(int fd)
+{
+    /* Not again on EINTR: on Linux the descriptor is gone, and the number may
+       be another thread's by now. */
+    int error = errno;
+    (void)close(fd);
+    errno = error;
+}
+
+int asyncore__waker_open(int fds[2])
+{
+#ifdef ASYNCORE_HAVE_EVENTFD
+    fds[0] = fds[1] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return fds[0] == -1 ? -1 : 0;
+#else
+    if (pipe(fds) == -1)
+        return -1;
+    if (set_flags(fds[0]) == -1 || set_flags(fds[1]) == -1) {
+        asyncore__waker_close(fds);
+        return -1;
+    }
+    return 0;
+#endif
+}
+
+void asyncore__waker_close(const int fds[2])
+{
+    asyncore__fd_close(fds[0]);
+    if (fds[1] != fds[0])
+        asyncore__fd_close(fds[1]);
+}
+
+void asyncore__waker_set(int fd)
+{
+    /* Eight bytes, as an eventfd wants. EAGAIN means it is set already. */
+    uint64_t one = 1;
+    ssize_t n;
+    int error = errno;
+
+    RETRY(n, write(fd, &one, sizeof one));
+    errno = error;
+}
+
+void asyncore__waker_clear(int fd)
+{
+    char data[512];
+    ssize_t n;
+
+    do
+        n = asyncore__file_read(fd, data, sizeof data);
+    while (n == (ssize_t)sizeof data);
+}
+
+void asyncore__write_log(struct iovec *pieces, int count)
+{
+    int error = errno;
+    (void)!writev(2, pieces, count);
+    errno = error;
+}
+
+int64_t asyncore__now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}

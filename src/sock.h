@@ -1,0 +1,95 @@
+/*
+ * The system calls, and what POSIX left ragged about them.
+ *
+ * Every call that touches a descriptor or the clock is made here (the three
+ * kernel interfaces for waiting excepted, each of which has its poller), so
+ * that a test can stand in for the kernel by the names of libc. Knows nothing
+ * of dispatchers or maps. Descriptors made here are non-blocking and
+ * close-on-exec. Unless said otherwise: -1 and errno, EINTR never.
+ */
+#ifndef ASYNCORE__SOCK_H
+#define ASYNCORE__SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+int asyncore__sock_open(int family, int type);
+int asyncore__sock_accept(int fd, struct sockaddr *peer, socklen_t *size);
+int asyncore__sock_bind(int fd, const struct sockaddr *address, socklen_t size);
+int asyncore__sock_listen(int fd, int backlog);
+int asyncore__sock_reuse_address(int fd);
+int asyncore__sock_name(int fd, struct sockaddr *address, socklen_t *size);
+int asyncore__sock_peer(int fd, struct sockaddr *address, socklen_t *size);
+
+/* 0 connected, 1 in progress, -1 refused at once. */
+int asyncore__sock_connect(int fd, const struct sockaddr *address,
+                           socklen_t size);
+
+ssize_t asyncore__sock_recv(int fd, void *data, size_t size);
+ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
+                                struct sockaddr *peer, socklen_t *peer_size);
+
+/* These never raise SIGPIPE. */
+ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
+ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, size_t count);
+ssize_t asyncore__sock_sendto(int fd, const void *data, size_t size,
+                              const struct sockaddr *peer, socklen_t peer_size);
+
+/* SHUT_WR. A connection that is gone already is no error. */
+int asyncore__sock_shutdown(int fd);
+
+/* What a socket descriptor is. */
+typedef struct asyncore__sock_kind {
+    bool stream;    /* its data comes to an end: not a datagram socket */
+    bool listening; /* listen(2) was called */
+    bool connected; /* it is, or was until it broke */
+    int error;      /* what it broke of, if finding out has taken it away */
+} asyncore__sock_kind;
+
+int asyncore__sock_identify(int fd, asyncore__sock_kind *kind);
+
+/* SO_ERROR, which reading clears; 0 for what is no socket. */
+int asyncore__sock_error(int fd);
+
+/* Whether bytes wait to be read. */
+bool asyncore__sock_unread(int fd);
+
+/* A descriptor to give up when there are no others: see listener.c. */
+int asyncore__sock_reserve(void);
+
+/* What a file descriptor is. */
+typedef struct asyncore__file_kind {
+    bool write_only;
+    bool blocking; /* it was, before it was made non-blocking */
+    bool sigpipe;  /* write(2) may raise it */
+} asyncore__file_kind;
+
+/* A non-blocking duplicate of fd. */
+int asyncore__file_dup(int fd, asyncore__file_kind *kind);
+ssize_t asyncore__file_read(int fd, void *data, size_t size);
+
+/* With sigpipe, at the cost of three calls more, EPIPE comes without it. */
+ssize_t asyncore__file_write(int fd, const void *data, size_t size,
+                             bool sigpipe);
+
+int asyncore__fd_set_blocking(int fd, bool blocking);
+bool asyncore__fd_is_open(int fd);
+void asyncore__fd_close(int fd);
+
+/* A pair of descriptors, or twice the same: writing to [1] makes [0] ready. */
+int asyncore__waker_open(int fds[2]);
+void asyncore__waker_close(const int fds[2]);
+void asyncore__waker_set(int fd);   /* async-signal-safe */
+void asyncore__waker_clear(int fd); /* ready no more */
+
+/* One line to descriptor 2, in one call so that lines do not mix. */
+void asyncore__write_log(struct iovec *pieces, int count);
+
+/* Milliseconds of a clock that never goes back. */
+int64_t asyncore__now(void);
+
+#endif
