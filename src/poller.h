@@ -1,0 +1,74 @@
+/*
+ * What a backend is: numbers and masks, no dispatchers.
+ *
+ * A poller watches descriptors and says which are ready. Each registration
+ * carries a serial, which comes back with its events, so that the map can
+ * tell an event of a number's former owner. Masks are those of poll(2):
+ * POLLIN, POLLPRI and POLLOUT ask; POLLERR, POLLHUP and POLLNVAL are told
+ * unasked. ASYNCORE__WATCH stands in every mask that is registered, so that a
+ * descriptor of which nothing is asked is still watched for its end.
+ */
+#ifndef ASYNCORE__POLLER_H
+#define ASYNCORE__POLLER_H
+
+#include <poll.h>
+#include <stdint.h>
+
+enum { ASYNCORE__WATCH = 0x40 };
+
+typedef struct asyncore__event {
+    int fd;
+    uint32_t serial;
+    unsigned ready; /* as revents of poll(2) */
+} asyncore__event;
+
+typedef struct asyncore__poller asyncore__poller;
+
+typedef struct asyncore__poller_class {
+    const char *name;
+
+    /* Descriptors from here on cannot be watched; 0: all can. */
+    int fd_limit;
+
+    /* A new poller that watches nothing; NULL and errno. */
+    asyncore__poller *(*open)(void);
+    void (*close)(asyncore__poller *poller);
+
+    /*
+     * From now on fd is watched for mask, under serial. old is the mask it was
+     * watched for; 0 in either place stands for not at all. Removing works on
+     * a descriptor that was closed, too. -1 and errno (EBADF, ENOMEM, ENOSPC)
+     * leaves it unwatched; removing cannot fail.
+     */
+    int (*watch)(asyncore__poller *poller, int fd, uint32_t serial,
+                 unsigned old, unsigned mask);
+
+    /*
+     * Waits up to timeout milliseconds (-1: for ever) and fills in up to
+     * capacity events, at most one for each descriptor; when more are ready,
+     * each has its turn in the calls that follow. 0 also when a signal came;
+     * -1 and errno.
+     */
+    int (*wait)(asyncore__poller *poller, int timeout, asyncore__event *events,
+                int capacity);
+
+    /*
+     * Watches nothing any more, and has got rid of registrations that it
+     * cannot name. 0, or -1 with nothing changed. NULL where there are none.
+     */
+    int (*renew)(asyncore__poller *poller);
+} asyncore__poller_class;
+
+extern const asyncore__poller_class asyncore__poller_select;
+extern const asyncore__poller_class asyncore__poller_poll;
+#ifdef ASYNCORE_HAVE_EPOLL
+extern const asyncore__poller_class asyncore__poller_epoll;
+#endif
+
+/* The names, the best first, ended by NULL. */
+extern const char *const asyncore__poller_names[];
+
+/* NULL: the best. Returns NULL for a name that is unknown. */
+const asyncore__poller_class *asyncore__poller_find(const char *name);
+
+#endif

@@ -1,0 +1,214 @@
+/*
+ * The epoll(7) backend, of Linux.
+ *
+ * What the interface gets wrong, and what is done about it here:
+ *
+ * a) It cannot watch regular files and directories (EPERM). Those are ready
+ *    always, for poll(2) as well: they are kept in a list, and reported by
+ *    every wait.
+ * b) A registration belongs to the open file, not to the number. One whose
+ *    number was closed behind our back while a duplicate lives (in a child,
+ *    say) goes on reporting and can be named by nobody. Its old serial gives
+ *    it away, and renew replaces the whole epoll descriptor.
+ * c) For the same reason a number closed and opened again behind our back has
+ *    no registration where we think it has (ENOENT), or has one where we
+ *    think it has none (EEXIST): the other operation is right then.
+ * d) One call changes one descriptor. The map asks for changes of what it
+ *    wants only, once before each wait.
+ */
+#include "poller.h"
+#include "sock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+_Static_assert(POLLIN == EPOLLIN && POLLPRI == EPOLLPRI &&
+                   POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
+                   POLLHUP == EPOLLHUP,
+               "epoll's masks are those of poll");
+
+enum { ASKED = POLLIN | POLLPRI | POLLOUT };
+
+typedef struct always_ready {
+    int fd;
+    uint32_t serial;
+    unsigned mask;
+} always_ready;
+
+struct asyncore__poller {
+    int epoll;
+    always_ready *files; /* files[0..count) */
+    int count, capacity;
+    int next;  /* the file that is reported first */
+    int asked; /* how many of them are asked for something */
+};
+
+static asyncore__poller *open_poller(void)
+{
+    asyncore__poller *p = calloc(1, sizeof *p);
+
+    if (p == NULL)
+        return NULL;
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (p->epoll == -1) {
+        free(p);
+        return NULL;
+    }
+    return p;
+}
+
+static void close_poller(asyncore__poller *p)
+{
+    asyncore__fd_close(p->epoll);
+    free(p->files);
+    free(p);
+}
+
+static int find_file(const asyncore__poller *p, int fd)
+{
+    int i;
+
+    for (i = 0; i < p->count; i++)
+        if (p->files[i].fd == fd)
+            return i;
+    return -1;
+}
+
+static void set_file(asyncore__poller *p, int i, always_ready file)
+{
+    p->asked -= (p->files[i].mask & ASKED) != 0;
+    p->asked += (file.mask & ASKED) != 0;
+    p->files[i] = file;
+}
+
+static int add_file(asyncore__poller *p, always_ready file)
+{
+    if (p->count == p->capacity) {
+        int capacity = p->capacity * 2 + 4;
+        always_ready *files =
+            realloc(p->files, (size_t)capacity * sizeof *files);
+        if (files == NULL)
+            return -1;
+        p->files = files;
+        p->capacity = capacity;
+    }
+    p->files[p->count].mask = 0;
+    set_file(p, p->count++, file);
+    return 0;
+}
+
+static void remove_file(asyncore__poller *p, int i)
+{
+    static const always_ready none;
+
+    set_file(p, i, none);
+    p->files[i] = p->files[--p->count];
+}
+
+static int control(asyncore__poller *p, int operation, int fd, uint32_t serial,
+                   unsigned mask)
+{
+    struct epoll_event event;
+
+    event.events = mask & ASKED;
+    event.data.u64 = (uint64_t)serial << 32 | (uint32_t)fd;
+    return epoll_ctl(p->epoll, operation, fd, &event);
+}
+
+static int watch(asyncore__poller *p, int fd, uint32_t serial, unsigned old,
+                 unsigned mask)
+{
+    always_ready file = { fd, serial, mask };
+    int i = old != 0 && p->count > 0 ? find_file(p, fd) : -1;
+
+    if (i >= 0) {
+        if (mask != 0)
+            set_file(p, i, file);
+        else
+            remove_file(p, i);
+        return 0;
+    }
+    if (mask == 0) {
+        if (old != 0)
+            (void)control(p, EPOLL_CTL_DEL, fd, serial, 0);
+        return 0;
+    }
+    if (old != 0 && control(p, EPOLL_CTL_MOD, fd, serial, mask) == 0)
+        return 0;
+    if (old != 0 && errno != ENOENT)
+        return -1;
+    if (control(p, EPOLL_CTL_ADD, fd, serial, mask) == 0)
+        return 0;
+    if (errno == EEXIST)
+        return control(p, EPOLL_CTL_MOD, fd, serial, mask);
+    return errno == EPERM ? add_file(p, file) : -1;
+}
+
+/* The files have up to half of the room, each its turn. */
+static int report_files(asyncore__poller *p, asyncore__event *events,
+                        int capacity)
+{
+    int i, n = 0, looked;
+
+    i = p->next < p->count ? p->next : 0;
+    for (looked = 0; looked < p->count && n < (capacity + 1) / 2; looked++) {
+        unsigned ready = p->files[i].mask & (POLLIN | POLLOUT);
+        if (ready != 0) {
+            events[n].fd = p->files[i].fd;
+            events[n].serial = p->files[i].serial;
+            events[n++].ready = ready;
+        }
+        if (++i == p->count)
+            i = 0;
+    }
+    p->next = i;
+    return n;
+}
+
+static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
+                    int capacity)
+{
+    struct epoll_event ready[256];
+    int i, n, files = 0;
+
+    if (p->asked > 0) {
+        files = report_files(p, events, capacity);
+        events += files;
+        capacity -= files;
+        timeout = 0;
+    }
+    if (capacity > (int)(sizeof ready / sizeof ready[0]))
+        capacity = (int)(sizeof ready / sizeof ready[0]);
+    n = capacity > 0 ? epoll_wait(p->epoll, ready, capacity, timeout) : 0;
+    if (n < 0)
+        return files > 0 || errno == EINTR ? files : -1;
+    for (i = 0; i < n; i++) {
+        events[i].fd = (int)(uint32_t)ready[i].data.u64;
+        events[i].serial = (uint32_t)(ready[i].data.u64 >> 32);
+        events[i].ready = ready[i].events;
+    }
+    return files + n;
+}
+
+static int renew(asyncore__poller *p)
+{
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll == -1)
+        return -1;
+    asyncore__fd_close(p->epoll);
+    p->epoll = epoll;
+    p->count = 0;
+    p->asked = 0;
+    return 0;
+}
+
+const asyncore__poller_class asyncore__poller_epoll = {
+    .name = "epoll",
+    .open = open_poller,
+    .close = close_poller,
+    .watch = watch,
+    .wait = wait_for,
+    .renew = renew,
+};
