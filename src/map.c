@@ -1,0 +1,402 @@
+/*
+ * The map: see map.h. Who is in it, who has left, and the life of the map
+ * itself.
+ */
+#include "map.h"
+#include "sock.h"
+#include "wakeup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* How often asyncore_close_all empties a map that handle_free fills again. */
+enum { CLOSE_ALL_ROUNDS = 1000 };
+
+static asyncore_map *default_map;
+
+asyncore_map *asyncore_socket_map(void)
+{
+    if (default_map == NULL)
+        default_map = asyncore_map_new(NULL);
+    return default_map;
+}
+
+asyncore_map *asyncore_set_socket_map(asyncore_map *map)
+{
+    asyncore_map *before = default_map;
+
+    default_map = map;
+    return before;
+}
+
+asyncore_map *asyncore__map(asyncore_map *map)
+{
+    return map != NULL ? map : asyncore_socket_map();
+}
+
+const char *const *asyncore_backends(void)
+{
+    return asyncore__poller_names;
+}
+
+const char *asyncore_map_backend(asyncore_map *map)
+{
+    map = asyncore__map(map);
+    return map != NULL ? map->backend->name : NULL;
+}
+
+static bool fits(const asyncore_map *map, int fd)
+{
+    return map->backend->fd_limit == 0 || fd < map->backend->fd_limit;
+}
+
+/* Makes slots[fd] exist. Only those up to the highest descriptor used are
+   written to, so that room to grow costs address space and no memory. */
+static int make_slot(asyncore_map *map, int fd)
+{
+    static const asyncore__slot empty = { .next_changed =
+                                              ASYNCORE__NOT_CHANGED };
+
+    if (fd >= map->capacity) {
+        size_t capacity = (size_t)fd + (size_t)fd / 2 + 16;
+        asyncore__slot *slots = realloc(map->slots, capacity * sizeof *slots);
+        if (slots == NULL)
+            return -1;
+        map->slots = slots;
+        map->capacity = (int)capacity;
+    }
+    while (map->size <= fd)
+        map->slots[map->size++] = empty;
+    return 0;
+}
+
+static int open_waker(asyncore_map *map)
+{
+    int fd;
+
+    if (asyncore__waker_open(map->waker) < 0)
+        return -1;
+    fd = map->waker[0];
+    if (!fits(map, fd)) {
+        errno = EMFILE;
+    } else if (make_slot(map, fd) == 0 &&
+               map->backend->watch(map->poller, fd, map->slots[fd].serial, 0,
+                                   ASYNCORE__WATCH | POLLIN) == 0) {
+        return 0;
+    }
+    asyncore__waker_close(map->waker);
+    return -1;
+}
+
+static asyncore_map *new_map(const asyncore__poller_class *backend)
+{
+    asyncore_map *map = calloc(1, sizeof *map);
+
+    if (map == NULL)
+        return NULL;
+    map->backend = backend;
+    map->changed = ASYNCORE__END;
+    map->reserve = -1;
+    map->retired_end = &map->retired;
+    map->poller = backend->open();
+    if (map->poller == NULL)
+        goto no_poller;
+    if (open_waker(map) < 0)
+        goto no_waker;
+    errno = pthread_mutex_init(&map->lock, NULL);
+    if (errno != 0)
+        goto no_lock;
+    return map;
+
+no_lock:
+    asyncore__waker_close(map->waker);
+no_waker:
+    free(map->slots);
+    backend->close(map->poller);
+no_poller:
+    free(map);
+    return NULL;
+}
+
+asyncore_map *asyncore_map_new(const char *name)
+{
+    const asyncore__poller_class *backend;
+
+    if (name == NULL)
+        name = getenv("ASYNCORE_BACKEND");
+    backend = asyncore__poller_find(name);
+    if (backend == NULL) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return new_map(backend);
+}
+
+static void destroy(asyncore_map *map)
+{
+    asyncore__calls_clear(map);
+    if (map->reserve != -1)
+        asyncore__fd_close(map->reserve);
+    map->backend->close(map->poller);
+    asyncore__waker_close(map->waker);
+    pthread_mutex_destroy(&map->lock);
+    free(map->asked);
+    free(map->slots);
+    free(map);
+}
+
+void asyncore_map_free(asyncore_map *map)
+{
+    if (map == NULL || map->doomed)
+        return;
+    if (map == default_map)
+        default_map = NULL;
+    map->doomed = true;
+    map->stopping = true;
+    asyncore__map_hold(map);
+    asyncore_close_all(map);
+    asyncore__map_release(map);
+}
+
+void asyncore__map_hold(asyncore_map *map)
+{
+    map->holds++;
+}
+
+void asyncore__map_release(asyncore_map *map)
+{
+    bool last = map->holds == 1 && map->depth == 0;
+
+    if (last && map->doomed)
+        asyncore_close_all(map);
+    map->holds--;
+    if (last && map->doomed)
+        destroy(map);
+}
+
+void asyncore__map_enter(asyncore_map *map)
+{
+    map->depth++;
+}
+
+void asyncore__map_leave(asyncore_map *map)
+{
+    map->depth--;
+    if (map->doomed && map->depth == 0 && map->holds == 0) {
+        asyncore__map_hold(map);
+        asyncore__map_release(map);
+    }
+}
+
+bool asyncore__in_map(const asyncore_dispatcher *d)
+{
+    return d->fd >= 0 && d->fd < d->map->size && d->map->slots[d->fd].d == d;
+}
+
+asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d)
+{
+    asyncore__ref ref = { d->map, 0, 0 };
+
+    if (asyncore__in_map(d)) {
+        ref.fd = d->fd;
+        ref.serial = d->map->slots[d->fd].serial;
+    } else {
+        /* None that the map could give: no slot has this serial and a
+           dispatcher. */
+        ref.fd = d->map->waker[0];
+    }
+    return ref;
+}
+
+/* d's descriptor was closed behind our back, for the number is in use anew:
+   there is nothing to close. It has its handle_close from the next turn. */
+static void evict(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    asyncore__map_remove(d);
+    d->fd = -1;
+    d->evicted = 1;
+    d->next = map->evicted;
+    map->evicted = d;
+}
+
+void asyncore__map_unevict(asyncore_dispatcher *d)
+{
+    asyncore_dispatcher **link = &d->map->evicted;
+
+    while (*link != d)
+        link = &(*link)->next;
+    *link = d->next;
+    d->evicted = 0;
+}
+
+int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d)
+{
+    asyncore__slot *slot;
+
+    if (!fits(map, d->fd)) {
+        errno = EMFILE;
+        return -1;
+    }
+    if (make_slot(map, d->fd) < 0)
+        return -1;
+    if (map->slots[d->fd].d != NULL)
+        evict(map->slots[d->fd].d);
+    slot = &map->slots[d->fd];
+    slot->d = d;
+    slot->serial = ++map->serial;
+    d->map = map;
+    d->registered = 0;
+    map->count++;
+    return 0;
+}
+
+void asyncore__map_remove(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+    asyncore__slot *slot = &map->slots[d->fd];
+
+    map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
+    d->registered = 0;
+    slot->d = NULL;
+    slot->serial = ++map->serial;
+    map->count--;
+}
+
+void asyncore__map_touch(asyncore_dispatcher *d)
+{
+    asyncore__slot *slot = &d->map->slots[d->fd];
+
+    if (d->interest == d->registered ||
+        slot->next_changed != ASYNCORE__NOT_CHANGED)
+        return;
+    slot->next_changed = d->map->changed;
+    d->map->changed = d->fd;
+}
+
+static void forget_asked_gone(asyncore_map *map)
+{
+    size_t i, kept = 0;
+
+    for (i = 0; i < map->asked_count; i++)
+        if (asyncore__deref(&map->asked[i]) != NULL)
+            map->asked[kept++] = map->asked[i];
+    map->asked_count = kept;
+}
+
+int asyncore__map_ask(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    /* Not while the list is being gone through. */
+    if (map->asked_count == map->asked_capacity && map->depth == 0)
+        forget_asked_gone(map);
+    if (map->asked_count == map->asked_capacity) {
+        size_t capacity = map->asked_capacity * 2 + 8;
+        asyncore__ref *asked = realloc(map->asked, capacity * sizeof *asked);
+        if (asked == NULL)
+            return -1;
+        map->asked = asked;
+        map->asked_capacity = capacity;
+    }
+    map->asked[map->asked_count++] = asyncore__ref_to(d);
+    d->asked = 1;
+    return 0;
+}
+
+void asyncore__map_renew(asyncore_map *map)
+{
+    int fd;
+
+    if (map->backend->renew == NULL || map->backend->renew(map->poller) < 0)
+        return;
+    for (fd = 0; fd < map->size; fd++) {
+        asyncore_dispatcher *d = map->slots[fd].d;
+        if (d != NULL) {
+            d->registered = 0;
+            asyncore__map_touch(d);
+        }
+    }
+    fd = map->waker[0];
+    (void)map->backend->watch(map->poller, fd, map->slots[fd].serial, 0,
+                              ASYNCORE__WATCH | POLLIN);
+}
+
+void asyncore__map_retire(asyncore_dispatcher *d)
+{
+    d->retired = 1;
+    d->next = NULL;
+    *d->map->retired_end = d;
+    d->map->retired_end = &d->next;
+}
+
+void asyncore__map_unretire(asyncore_dispatcher *d)
+{
+    asyncore_dispatcher **link = &d->map->retired;
+
+    while (*link != d)
+        link = &(*link)->next;
+    *link = d->next;
+    if (d->map->retired_end == &d->next)
+        d->map->retired_end = link;
+    d->retired = 0;
+}
+
+void asyncore__map_reap(asyncore_map *map)
+{
+    asyncore_dispatcher *d;
+
+    if (map->depth > 0)
+        return;
+    while ((d = map->retired) != NULL) {
+        asyncore__map_unretire(d);
+        asyncore__map_enter(map);
+        if (d->handlers->handle_free != NULL)
+            d->handlers->handle_free(d);
+        asyncore__map_leave(map);
+    }
+}
+
+void asyncore_close_all(asyncore_map *map)
+{
+    int round, fd;
+
+    map = asyncore__map(map);
+    if (map == NULL)
+        return;
+    asyncore__map_hold(map);
+    for (round = 0; round < CLOSE_ALL_ROUNDS; round++) {
+        while (map->evicted != NULL)
+            asyncore_close(map->evicted);
+        for (fd = 0; fd < map->size && map->count > 0; fd++)
+            asyncore_close(map->slots[fd].d);
+        if (map->depth > 0 || map->retired == NULL)
+            break;
+        asyncore__map_reap(map);
+    }
+    asyncore__map_release(map);
+}
+
+size_t asyncore_map_count(asyncore_map *map)
+{
+    map = asyncore__map(map);
+    return map != NULL ? map->count : 0;
+}
+
+asyncore_dispatcher *asyncore_map_get(asyncore_map *map, int fd)
+{
+    map = asyncore__map(map);
+    return map != NULL && fd >= 0 && fd < map->size ? map->slots[fd].d : NULL;
+}
+
+asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd)
+{
+    map = asyncore__map(map);
+    if (map == NULL)
+        return NULL;
+    for (fd = fd < 0 ? 0 : fd + 1; fd < map->size; fd++)
+        if (map->slots[fd].d != NULL)
+            return map->slots[fd].d;
+    return NULL;
+}

@@ -1,0 +1,126 @@
+/*
+ * The map: descriptor -> {dispatcher, serial}, and what a dispatcher leaves
+ * behind when it has gone.
+ *
+ * Knows who is there and who is due; never calls a handler but through those
+ * above it, and never decides what to wait for: d->interest is the
+ * dispatcher's word (level 3), this only passes it to the poller.
+ *
+ * Between two handler calls others hold an asyncore__ref, never a pointer.
+ */
+#ifndef ASYNCORE__MAP_H
+#define ASYNCORE__MAP_H
+
+#include "poller.h"
+
+#include <asyncore.h>
+#include <pthread.h>
+
+/*
+ * Invariants, for 0 <= fd < size:
+ *     slots[fd].d == NULL, or slots[fd].d->fd == fd and its map is this one
+ *     count == the number of slots with d != NULL
+ *     every registration and every removal gives the slot a new serial
+ *     slots[fd].next_changed == NOT_CHANGED, or the slot is in the list that
+ *         begins with changed; every slot whose d->interest differs from
+ *         d->registered is in it
+ */
+typedef struct asyncore__slot {
+    asyncore_dispatcher *d;
+    uint32_t serial;
+    int next_changed;
+} asyncore__slot;
+
+enum { ASYNCORE__END = -1, ASYNCORE__NOT_CHANGED = -2 };
+
+/* A dispatcher as one remembers it while handlers run. */
+typedef struct asyncore__ref {
+    asyncore_map *map;
+    int fd;
+    uint32_t serial;
+} asyncore__ref;
+
+/* A call from asyncore_call_soon. */
+typedef struct asyncore__call asyncore__call;
+
+struct asyncore_map {
+    const asyncore__poller_class *backend;
+    asyncore__poller *poller;
+    asyncore__slot *slots;
+    int size, capacity;
+    int changed;
+    uint32_t serial; /* the last one given */
+    size_t count;
+
+    int depth;     /* handlers of this map on the stack */
+    int holds;     /* loops, turns and others that need the map to stay */
+    bool stopping; /* asyncore_stop: leave them all */
+    bool doomed;   /* asyncore_map_free: when they are left */
+
+    /* Those that are asked before every wait; may hold some that have gone. */
+    asyncore__ref *asked;
+    size_t asked_count, asked_capacity;
+
+    asyncore_dispatcher *retired, **retired_end; /* due for handle_free */
+    asyncore_dispatcher *evicted;                /* due for handle_close */
+    asyncore_dispatcher *evicting;               /* in it now */
+
+    /* A listener's lack of descriptors: see listener.c. */
+    int64_t resume_at; /* listeners wait until then; 0: none has to */
+    bool refuse;       /* they have waited in vain */
+    bool reported;     /* this shortage was */
+    int reserve;       /* a descriptor to give up, or -1 */
+
+    /* Other threads: see wakeup.c. */
+    int waker[2];
+    pthread_mutex_t lock;
+    asyncore__call *calls, *calls_end; /* under lock */
+};
+
+asyncore_map *asyncore__map(asyncore_map *map);
+
+/*
+ * Enters d under d->fd, which is in no map; whoever stood there is evicted.
+ * ENOMEM, EMFILE.
+ */
+int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d);
+void asyncore__map_remove(asyncore_dispatcher *d);
+
+bool asyncore__in_map(const asyncore_dispatcher *d);
+
+asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d);
+
+/* The dispatcher, or NULL when it has left the map since. */
+static inline asyncore_dispatcher *asyncore__deref(const asyncore__ref *ref)
+{
+    const asyncore__slot *slot = &ref->map->slots[ref->fd];
+
+    return slot->serial == ref->serial ? slot->d : NULL;
+}
+
+/* d->interest may have changed: the poller is told before the next wait. */
+void asyncore__map_touch(asyncore_dispatcher *d);
+
+/* Has d asked before every wait. ENOMEM. */
+int asyncore__map_ask(asyncore_dispatcher *d);
+
+/* Due for handle_free, or no longer. */
+void asyncore__map_retire(asyncore_dispatcher *d);
+void asyncore__map_unretire(asyncore_dispatcher *d);
+void asyncore__map_unevict(asyncore_dispatcher *d);
+
+/* All the poller's registrations are void: a new start. */
+void asyncore__map_renew(asyncore_map *map);
+
+/* Around every handler, so that nothing is freed under it; the map stays. */
+void asyncore__map_enter(asyncore_map *map);
+void asyncore__map_leave(asyncore_map *map);
+
+/* Around a loop or a turn: the map stays until it is released. */
+void asyncore__map_hold(asyncore_map *map);
+void asyncore__map_release(asyncore_map *map);
+
+/* handle_free for all that are due, unless a handler is running. */
+void asyncore__map_reap(asyncore_map *map);
+
+#endif
