@@ -1,0 +1,121 @@
+/*
+ * What readiness does: the table of asyncore_readwrite, in asyncore.h. Python's
+ * handle_*_event, without its bugs.
+ *
+ * Every handler may close, free or reopen d, so after each d is looked up anew
+ * and what is ready is held against what is wanted by then: an event that a
+ * handler has made pointless is passed over.
+ */
+#include "dispatcher.h"
+
+#include <errno.h>
+
+enum { ASKED = POLLIN | POLLPRI | POLLOUT };
+
+/* Hung up or broken, and nothing is asked. It is over, unless a reader that
+   pauses has left something unread. A hangup cannot be left unreported, so d
+   is not watched until something is asked again. */
+static void hung_up(asyncore_dispatcher *d, unsigned ready)
+{
+    int error = asyncore__sock_error(d->fd);
+
+    /* The end of a pipe whose reader has gone, which has no SO_ERROR. */
+    if (error == 0 && (ready & POLLERR) != 0)
+        error = d->sigpipe ? EPIPE : 0;
+    if (error == 0 &&
+        (!d->stream || (!d->eof && asyncore__sock_unread(d->fd)))) {
+        d->muted = 1;
+        asyncore__update(d);
+    } else if (!d->stream) {
+        asyncore__fail(d, error);
+    } else {
+        asyncore__end(d, error);
+    }
+}
+
+/* The part of ready that is for handlers, after what poll(2) tells unasked. */
+static unsigned sort_out(asyncore_dispatcher *d, unsigned ready)
+{
+    unsigned asked = d->interest & ASKED;
+
+    if (ready & POLLNVAL)
+        asyncore__break(d, EBADF);
+    else if (asked != 0)
+        return (ready & ASKED) | (asked & (POLLIN | POLLOUT));
+    else if (ready & (POLLHUP | POLLERR))
+        hung_up(d, ready);
+    return 0;
+}
+
+static void connection_done(asyncore_dispatcher *d)
+{
+    int error = asyncore__sock_error(d->fd);
+    asyncore__ref ref;
+
+    if (error != 0) {
+        asyncore__end(d, error);
+        return;
+    }
+    d->connecting = 0;
+    d->connected = 1;
+    ref = asyncore__ref_to(d);
+    asyncore__ask(d);
+    d = asyncore__deref(&ref);
+    if (d != NULL)
+        ASYNCORE__HANDLER(d, handle_connect)(d);
+}
+
+/* d, if it is still there and wants some of what is ready. */
+static asyncore_dispatcher *still(const asyncore__ref *ref, unsigned *ready)
+{
+    asyncore_dispatcher *d = asyncore__deref(ref);
+
+    if (d == NULL)
+        return NULL;
+    *ready &= d->interest;
+    return *ready != 0 && !d->map->stopping ? d : NULL;
+}
+
+void asyncore__dispatch(asyncore_dispatcher *d, unsigned ready)
+{
+    asyncore__ref ref = asyncore__ref_to(d);
+
+    if (ready & ~(unsigned)ASKED)
+        ready = sort_out(d, ready);
+    if (ready == 0 || (ready &= d->interest) == 0)
+        return;
+    if (d->accepting) {
+        ASYNCORE__HANDLER(d, handle_accept)(d);
+        return;
+    }
+    if (d->connecting) {
+        connection_done(d);
+        d = still(&ref, &ready);
+        if (d == NULL)
+            return;
+    }
+    if (ready & POLLIN) {
+        ASYNCORE__HANDLER(d, handle_read)(d);
+        ready &= ~(unsigned)POLLIN;
+        if (ready == 0 || (d = still(&ref, &ready)) == NULL)
+            return;
+    }
+    if (ready & POLLOUT) {
+        ASYNCORE__HANDLER(d, handle_write)(d);
+        ready &= ~(unsigned)POLLOUT;
+        if (ready == 0 || (d = still(&ref, &ready)) == NULL)
+            return;
+    }
+    ASYNCORE__HANDLER(d, handle_expt)(d);
+}
+
+void asyncore_readwrite(asyncore_dispatcher *d, int revents)
+{
+    asyncore_map *map = d->map;
+
+    if (!asyncore__in_map(d))
+        return;
+    asyncore__map_enter(map);
+    asyncore__dispatch(d, (unsigned)revents);
+    asyncore__map_leave(map);
+}

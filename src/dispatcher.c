@@ -1,0 +1,384 @@
+/*
+ * A dispatcher's life: from _init over the socket calls that set it up to
+ * asyncore_close, and what it wants to be waited for. The base class's table.
+ */
+#include "dispatcher.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const asyncore__class dispatcher_class = {
+    .handlers =
+        {
+            .name = "dispatcher",
+            .handle_read = asyncore__handle_read,
+            .handle_write = asyncore__handle_write,
+            .handle_expt = asyncore__handle_expt,
+            .handle_connect = asyncore__handle_connect,
+            .handle_accept = asyncore__handle_accept,
+            .handle_accepted = asyncore__handle_accepted,
+            .handle_close = asyncore__handle_close,
+            .handle_eof = asyncore__handle_eof,
+            .handle_error = asyncore__handle_error,
+            .handle_drain = asyncore__handle_drain,
+            .recv = asyncore__recv,
+            .send = asyncore__send,
+            .log = asyncore__log,
+            .log_info = asyncore__log_info,
+        },
+    .send = asyncore__send_now,
+    .queued = asyncore__queued_none,
+    .shutdown = asyncore__shutdown_now,
+    .release = asyncore__release_nothing,
+};
+
+static int fail(int error)
+{
+    errno = error;
+    return -1;
+}
+
+/* ---- What to wait for -------------------------------------------------- */
+
+bool asyncore__needs_asking(const asyncore_dispatcher *d)
+{
+    return d->accepting || d->handlers->readable != NULL ||
+           d->handlers->writable != NULL;
+}
+
+static unsigned interest(const asyncore_dispatcher *d, bool readable,
+                         bool writable)
+{
+    unsigned mask = ASYNCORE__WATCH;
+
+    if (d->accepting) {
+        if (d->map->resume_at != 0)
+            return 0;
+        return readable ? mask | POLLIN : mask;
+    }
+    if (d->connecting)
+        return mask | POLLOUT;
+    if (d->stream && !d->connected)
+        return 0;
+    if (readable && !d->eof)
+        mask |= POLLIN | (d->handlers->handle_expt != NULL ? POLLPRI : 0u);
+    if (writable)
+        mask |= POLLOUT;
+    return mask;
+}
+
+static void set_interest(asyncore_dispatcher *d, unsigned mask)
+{
+    if (mask != ASYNCORE__WATCH)
+        d->muted = 0;
+    d->interest = (unsigned char)(d->muted ? 0 : mask);
+    asyncore__map_touch(d);
+}
+
+void asyncore__update(asyncore_dispatcher *d)
+{
+    /* Those that are asked will be, before the next wait. */
+    if (asyncore__in_map(d) && d->handlers->readable == NULL &&
+        d->handlers->writable == NULL)
+        set_interest(d, interest(d, d->reading, d->writing || d->queued));
+}
+
+/* Puts the class's predicates, if it has any; false if d has gone since. */
+static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
+{
+    const asyncore_handlers *h = d->handlers;
+    asyncore__ref ref = asyncore__ref_to(d);
+
+    *readable = d->reading;
+    *writable = d->writing || d->queued;
+    if (d->stream && !d->connected && !d->connecting && !d->accepting)
+        return true;
+    if (h->readable != NULL) {
+        *readable = h->readable(d);
+        if (asyncore__deref(&ref) == NULL)
+            return false;
+    }
+    if (h->writable != NULL && !d->accepting) {
+        *writable = h->writable(d);
+        if (asyncore__deref(&ref) == NULL)
+            return false;
+    }
+    return true;
+}
+
+void asyncore__ask(asyncore_dispatcher *d)
+{
+    bool readable, writable;
+
+    if (ask(d, &readable, &writable))
+        set_interest(d, interest(d, readable, writable));
+}
+
+static bool wants(asyncore_dispatcher *d, unsigned event)
+{
+    bool readable, writable;
+
+    return asyncore__in_map(d) && ask(d, &readable, &writable) &&
+           (interest(d, readable, writable) & event) != 0;
+}
+
+bool asyncore_readable(asyncore_dispatcher *d)
+{
+    return wants(d, POLLIN);
+}
+
+bool asyncore_writable(asyncore_dispatcher *d)
+{
+    return wants(d, POLLOUT);
+}
+
+void asyncore_set_readable(asyncore_dispatcher *d, bool readable)
+{
+    d->reading = readable;
+    asyncore__update(d);
+}
+
+void asyncore_set_writable(asyncore_dispatcher *d, bool writable)
+{
+    d->writing = writable;
+    asyncore__update(d);
+}
+
+/* ---- Coming into being ------------------------------------------------- */
+
+int asyncore__init_empty(asyncore_dispatcher *d, const asyncore__class *base,
+                         const asyncore_handlers *handlers, asyncore_map *map)
+{
+    memset(d, 0, sizeof *d);
+    d->fd = -1;
+    d->map = asyncore__map(map);
+    if (d->map == NULL)
+        return -1;
+    d->reading = 1;
+    d->handlers = handlers;
+    d->base = base;
+    return 0;
+}
+
+int asyncore__init(asyncore_dispatcher *d, const asyncore__class *base,
+                   const asyncore_handlers *handlers, int fd, asyncore_map *map)
+{
+    if (asyncore__init_empty(d, base, handlers, map) < 0) {
+        if (fd >= 0)
+            asyncore__fd_close(fd);
+        return -1;
+    }
+    return fd >= 0 ? asyncore_set_socket(d, fd) : 0;
+}
+
+int asyncore_dispatcher_init(asyncore_dispatcher *d,
+                             const asyncore_handlers *handlers, int fd,
+                             asyncore_map *map)
+{
+    return asyncore__init(d, &dispatcher_class, handlers, fd, map);
+}
+
+static int enter_map(asyncore_dispatcher *d, asyncore_map *map)
+{
+    if (asyncore__map_add(map, d) < 0)
+        return -1;
+    d->asked = 0;
+    if (asyncore__needs_asking(d)) {
+        if (asyncore__map_ask(d) < 0) {
+            asyncore__map_remove(d);
+            return -1;
+        }
+        /* Predicates are not put from inside a set-up call. */
+        d->interest = 0;
+        return 0;
+    }
+    asyncore__update(d);
+    return 0;
+}
+
+int asyncore__adopt(asyncore_dispatcher *d, int fd,
+                    const asyncore__sock_kind *kind)
+{
+    d->fd = fd;
+    d->error = kind->error;
+    d->stream = kind->stream;
+    d->connected = kind->connected;
+    d->accepting = kind->listening;
+    d->reading = 1;
+    if (enter_map(d, d->map) == 0) {
+        if (d->retired)
+            asyncore__map_unretire(d);
+        if (d->evicted)
+            asyncore__map_unevict(d);
+        return 0;
+    }
+    asyncore__fd_close(fd);
+    d->fd = -1;
+    d->connected = d->accepting = 0;
+    return -1;
+}
+
+int asyncore_set_socket(asyncore_dispatcher *d, int fd)
+{
+    asyncore__sock_kind kind;
+    int error;
+
+    if (d->fd >= 0)
+        error = EEXIST;
+    else if (asyncore__sock_identify(fd, &kind) < 0 ||
+             asyncore__fd_set_blocking(fd, false) < 0)
+        error = errno;
+    else
+        return asyncore__adopt(d, fd, &kind);
+    asyncore__fd_close(fd);
+    return fail(error);
+}
+
+int asyncore_create_socket(asyncore_dispatcher *d, int family, int type)
+{
+    asyncore__sock_kind kind = {
+        .stream = type != SOCK_DGRAM && type != SOCK_RAW,
+    };
+    int fd;
+
+    if (d->fd >= 0)
+        return fail(EEXIST);
+    fd = asyncore__sock_open(family, type);
+    return fd < 0 ? -1 : asyncore__adopt(d, fd, &kind);
+}
+
+int asyncore_add_channel(asyncore_dispatcher *d, asyncore_map *map)
+{
+    if (d->fd < 0)
+        return fail(EBADF);
+    if (asyncore__in_map(d))
+        return fail(EEXIST);
+    map = asyncore__map(map);
+    return map == NULL ? -1 : enter_map(d, map);
+}
+
+void asyncore_del_channel(asyncore_dispatcher *d)
+{
+    if (asyncore__in_map(d))
+        asyncore__map_remove(d);
+}
+
+int asyncore_set_handlers(asyncore_dispatcher *d,
+                          const asyncore_handlers *handlers)
+{
+    const asyncore_handlers *before = d->handlers;
+
+    d->handlers = handlers;
+    if (asyncore__in_map(d) && asyncore__needs_asking(d)) {
+        if (!d->asked && asyncore__map_ask(d) < 0) {
+            d->handlers = before;
+            return -1;
+        }
+        return 0;
+    }
+    asyncore__update(d);
+    return 0;
+}
+
+const asyncore_handlers *asyncore_base(const asyncore_dispatcher *d)
+{
+    return &d->base->handlers;
+}
+
+/* ---- Set-up calls ------------------------------------------------------ */
+
+void asyncore_set_reuse_addr(asyncore_dispatcher *d)
+{
+    int error = errno;
+
+    (void)asyncore__sock_reuse_address(d->fd);
+    errno = error;
+}
+
+int asyncore_bind(asyncore_dispatcher *d, const asyncore_address *address)
+{
+    return asyncore__sock_bind(d->fd, &address->any, address->size);
+}
+
+int asyncore_listen(asyncore_dispatcher *d, int backlog)
+{
+    if (asyncore__sock_listen(d->fd, backlog) < 0)
+        return -1;
+    if (!d->asked && asyncore__in_map(d) && asyncore__map_ask(d) < 0)
+        return -1;
+    if (d->map->reserve == -1)
+        d->map->reserve = asyncore__sock_reserve();
+    d->accepting = 1;
+    return 0;
+}
+
+int asyncore_connect(asyncore_dispatcher *d, const asyncore_address *address)
+{
+    if (d->fd < 0)
+        return fail(EBADF);
+    if (d->connecting)
+        return fail(EALREADY);
+    if (d->stream && d->connected)
+        return fail(EISCONN);
+    if (asyncore__sock_connect(d->fd, &address->any, address->size) < 0)
+        return -1;
+    /* One that stands at once is reported by the next turn, as all are: the
+       socket is writable then. */
+    if (d->stream)
+        d->connecting = 1;
+    else
+        d->connected = 1;
+    asyncore__update(d);
+    return 0;
+}
+
+int asyncore_getsockname(const asyncore_dispatcher *d,
+                         asyncore_address *address)
+{
+    address->size = sizeof address->storage;
+    return asyncore__sock_name(d->fd, &address->any, &address->size);
+}
+
+int asyncore_getpeername(const asyncore_dispatcher *d,
+                         asyncore_address *address)
+{
+    address->size = sizeof address->storage;
+    return asyncore__sock_peer(d->fd, &address->any, &address->size);
+}
+
+/* ---- The end ----------------------------------------------------------- */
+
+static void close_descriptor(asyncore_dispatcher *d)
+{
+    int fd = d->fd, error = errno;
+
+    if (asyncore__in_map(d))
+        asyncore__map_remove(d);
+    d->fd = -1;
+    if (d->blocking && !d->lost)
+        (void)asyncore__fd_set_blocking(fd, true);
+    /* One that was closed behind our back may be a stranger's by now. */
+    if (!d->lost)
+        asyncore__fd_close(fd);
+    asyncore__fed(d->map);
+    errno = error;
+}
+
+void asyncore_close(asyncore_dispatcher *d)
+{
+    if (d == NULL || d->handlers == NULL)
+        return;
+    if (d->evicted)
+        asyncore__map_unevict(d);
+    if (d->map->evicting == d)
+        d->map->evicting = NULL;
+    d->base->release(d);
+    if (d->fd >= 0)
+        close_descriptor(d);
+    d->connected = d->connecting = d->accepting = d->closing = 0;
+    d->writing = d->queued = d->flow = 0;
+    d->eof = d->shut = d->muted = d->lost = 0;
+    d->blocking = d->sigpipe = 0;
+    if (d->handlers->handle_free != NULL && !d->retired)
+        asyncore__map_retire(d);
+}

@@ -1,0 +1,125 @@
+/*
+ * What the parts of the base class share with each other and with the
+ * library's subclasses.
+ */
+#ifndef ASYNCORE__DISPATCHER_H
+#define ASYNCORE__DISPATCHER_H
+
+#include "map.h"
+#include "sock.h"
+
+#include <asyncore.h>
+
+/*
+ * A base class: its table, in which nothing is NULL but the predicates and
+ * handle_free, and what a subclass with output of its own does otherwise.
+ */
+typedef struct asyncore__class {
+    asyncore_handlers handlers;
+
+    /* asyncore_send, asyncore_queued, asyncore_shutdown on an open d. */
+    ssize_t (*send)(asyncore_dispatcher *d, const void *data, size_t size);
+    size_t (*queued)(const asyncore_dispatcher *d);
+    int (*shutdown)(asyncore_dispatcher *d);
+
+    /* Frees what it holds, before d->fd is closed. */
+    void (*release)(asyncore_dispatcher *d);
+} asyncore__class;
+
+/* The handler that runs: the class's own or the inherited one. */
+#define ASYNCORE__HANDLER(d, member) \
+    ((d)->handlers->member != NULL ? (d)->handlers->member \
+                                   : (d)->base->handlers.member)
+
+/* ---- dispatcher.c: a dispatcher's life -------------------------------- */
+
+/* _init for every class. */
+int asyncore__init(asyncore_dispatcher *d, const asyncore__class *base,
+                   const asyncore_handlers *handlers, int fd,
+                   asyncore_map *map);
+
+/* As _init, without a descriptor; -1 when there is no map. */
+int asyncore__init_empty(asyncore_dispatcher *d, const asyncore__class *base,
+                         const asyncore_handlers *handlers, asyncore_map *map);
+
+/* fd becomes that of d, which has none, or is closed on failure. */
+int asyncore__adopt(asyncore_dispatcher *d, int fd,
+                    const asyncore__sock_kind *kind);
+
+/* Whether its class is to be asked before every wait. */
+bool asyncore__needs_asking(const asyncore_dispatcher *d);
+
+/* Computes d->interest, after something it depends on has changed. */
+void asyncore__update(asyncore_dispatcher *d);
+
+/* The same, and asks the predicates, which may close d. */
+void asyncore__ask(asyncore_dispatcher *d);
+
+/* ---- io.c: where failures go ------------------------------------------ */
+
+/* error has ended d's connection: handle_close, once, and close. */
+void asyncore__end(asyncore_dispatcher *d, int error);
+
+/* error is not the end of a connection: handle_error. */
+void asyncore__fail(asyncore_dispatcher *d, int error);
+
+/* The kernel cannot watch d: handle_error, and then it is over. */
+void asyncore__break(asyncore_dispatcher *d, int error);
+
+/* handle_close for those whose number was taken over. */
+void asyncore__end_evicted(asyncore_map *map);
+
+/* What became of an I/O call on the transport, which failed with errno:
+   routed, -1. */
+int asyncore__io_failed(asyncore_dispatcher *d, int error);
+
+/* What became of a write, which returned n: n, 0 when it would block, or -1,
+   routed. */
+ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n);
+
+/* Without a queue: the bytes that the transport took, or -1, routed. */
+ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
+                           size_t size);
+size_t asyncore__queued_none(const asyncore_dispatcher *d);
+int asyncore__shutdown_now(asyncore_dispatcher *d);
+void asyncore__release_nothing(asyncore_dispatcher *d);
+
+/* ---- listener.c -------------------------------------------------------- */
+
+/* Whether error is a lack of descriptors or memory, which passes. */
+bool asyncore__is_shortage(int error);
+
+/* A listener met it: reported once, and all of the map wait. */
+void asyncore__starve(asyncore_dispatcher *d, int error);
+
+/* A descriptor has come back. */
+void asyncore__fed(asyncore_map *map);
+
+/* Bounds timeout by the end of the wait, if there is one. */
+int asyncore__starved_timeout(asyncore_map *map, int timeout);
+
+/* ---- dispatch.c -------------------------------------------------------- */
+
+/* asyncore_readwrite, in a handler frame. */
+void asyncore__dispatch(asyncore_dispatcher *d, unsigned ready);
+
+/* ---- handlers.c: the defaults, for the tables of base classes ---------- */
+
+void asyncore__handle_read(asyncore_dispatcher *d);
+void asyncore__handle_write(asyncore_dispatcher *d);
+void asyncore__handle_expt(asyncore_dispatcher *d);
+void asyncore__handle_connect(asyncore_dispatcher *d);
+void asyncore__handle_accept(asyncore_dispatcher *d);
+void asyncore__handle_accepted(asyncore_dispatcher *d, int fd,
+                               const asyncore_address *peer);
+void asyncore__handle_close(asyncore_dispatcher *d);
+void asyncore__handle_eof(asyncore_dispatcher *d);
+void asyncore__handle_error(asyncore_dispatcher *d, int error);
+void asyncore__handle_drain(asyncore_dispatcher *d);
+ssize_t asyncore__recv(asyncore_dispatcher *d, void *data, size_t size);
+ssize_t asyncore__send(asyncore_dispatcher *d, const void *data, size_t size);
+void asyncore__log(asyncore_dispatcher *d, const char *message);
+void asyncore__log_info(asyncore_dispatcher *d, const char *message,
+                        const char *type);
+
+#endif

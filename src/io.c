@@ -1,0 +1,228 @@
+/*
+ * The I/O calls, and where their failures go: handle_close for the end of a
+ * connection, handle_error for the rest.
+ *
+ * A handler may have freed d before it returns. After one has run, d is known
+ * only through an asyncore__ref.
+ */
+#include "dispatcher.h"
+
+#include <errno.h>
+
+static bool would_block(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+/* Those that mean that the peer is gone, and those of the network that mean
+   the same to a stream. Python's set lacks the second line. */
+static bool is_disconnect(int error)
+{
+    switch (error) {
+    case ECONNRESET:
+    case ENOTCONN:
+    case ESHUTDOWN:
+    case ECONNABORTED:
+    case EPIPE:
+    case EBADF:
+    case ECONNREFUSED:
+    case ETIMEDOUT:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case ENETRESET: return true;
+    default: return false;
+    }
+}
+
+void asyncore__end(asyncore_dispatcher *d, int error)
+{
+    asyncore_map *map = d->map;
+    asyncore__ref ref;
+
+    if (d->closing || !asyncore__in_map(d))
+        return;
+    ref = asyncore__ref_to(d);
+    d->error = error;
+    d->closing = 1;
+    asyncore__map_enter(map);
+    ASYNCORE__HANDLER(d, handle_close)(d);
+    d = asyncore__deref(&ref);
+    if (d != NULL)
+        asyncore_close(d);
+    asyncore__map_leave(map);
+}
+
+void asyncore__fail(asyncore_dispatcher *d, int error)
+{
+    asyncore_map *map = d->map;
+
+    if (d->closing || !asyncore__in_map(d))
+        return;
+    d->error = error;
+    asyncore__map_enter(map);
+    ASYNCORE__HANDLER(d, handle_error)(d, error);
+    asyncore__map_leave(map);
+}
+
+void asyncore__break(asyncore_dispatcher *d, int error)
+{
+    asyncore__ref ref = asyncore__ref_to(d);
+
+    if (error == EBADF)
+        d->lost = 1;
+    asyncore__fail(d, error);
+    d = asyncore__deref(&ref);
+    if (d != NULL)
+        asyncore__end(d, error);
+}
+
+void asyncore__end_evicted(asyncore_map *map)
+{
+    asyncore_dispatcher *d, *outer = map->evicting;
+
+    while ((d = map->evicted) != NULL) {
+        asyncore__map_unevict(d);
+        d->error = EBADF;
+        d->closing = 1;
+        /* In no map, it can be known by nothing but whether it is closed. */
+        map->evicting = d;
+        ASYNCORE__HANDLER(d, handle_close)(d);
+        if (map->evicting == d)
+            asyncore_close(d);
+    }
+    map->evicting = outer;
+}
+
+int asyncore__io_failed(asyncore_dispatcher *d, int error)
+{
+    if (error == EBADF && !asyncore__fd_is_open(d->fd))
+        d->lost = 1;
+    if (!would_block(error)) {
+        if (d->stream && is_disconnect(error))
+            asyncore__end(d, error);
+        else
+            asyncore__fail(d, error);
+    }
+    errno = error;
+    return -1;
+}
+
+/* Whether data can pass at all; if not, errno says why. */
+static bool is_open(const asyncore_dispatcher *d)
+{
+    if (d->fd >= 0 && (d->connected || !d->stream))
+        return true;
+    errno = d->fd < 0 ? EBADF : ENOTCONN;
+    return false;
+}
+
+static ssize_t ended(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    if (!d->closing && asyncore__in_map(d)) {
+        d->eof = 1;
+        asyncore__update(d);
+        asyncore__map_enter(map);
+        ASYNCORE__HANDLER(d, handle_eof)(d);
+        asyncore__map_leave(map);
+    }
+    return 0;
+}
+
+ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
+{
+    ssize_t n;
+
+    if (!is_open(d))
+        return -1;
+    if (size == 0 || d->eof)
+        return 0;
+    n = ASYNCORE__HANDLER(d, recv)(d, data, size);
+    if (n > 0)
+        return n;
+    if (n == 0)
+        return d->stream ? ended(d) : 0;
+    return asyncore__io_failed(d, errno);
+}
+
+ssize_t asyncore_send(asyncore_dispatcher *d, const void *data, size_t size)
+{
+    if (!is_open(d) && !d->connecting)
+        return -1;
+    if (d->shut) {
+        errno = ESHUTDOWN;
+        return -1;
+    }
+    return d->base->send(d, data, size);
+}
+
+ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
+                           size_t size)
+{
+    if (!is_open(d))
+        return -1;
+    return asyncore__sent(d, ASYNCORE__HANDLER(d, send)(d, data, size));
+}
+
+ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
+{
+    if (n >= 0)
+        return n;
+    return would_block(errno) ? 0 : asyncore__io_failed(d, errno);
+}
+
+ssize_t asyncore_recvfrom(asyncore_dispatcher *d, void *data, size_t size,
+                          asyncore_address *peer)
+{
+    struct sockaddr *address = NULL;
+    socklen_t *address_size = NULL;
+
+    if (peer != NULL) {
+        peer->size = sizeof peer->storage;
+        peer->any.sa_family = AF_UNSPEC;
+        address = &peer->any;
+        address_size = &peer->size;
+    }
+    return asyncore__sock_recvfrom(d->fd, data, size, address, address_size);
+}
+
+ssize_t asyncore_sendto(asyncore_dispatcher *d, const void *data, size_t size,
+                        const asyncore_address *peer)
+{
+    return asyncore__sock_sendto(d->fd, data, size,
+                                 peer != NULL ? &peer->any : NULL,
+                                 peer != NULL ? peer->size : 0);
+}
+
+size_t asyncore_queued(const asyncore_dispatcher *d)
+{
+    return d->base->queued(d);
+}
+
+size_t asyncore__queued_none(const asyncore_dispatcher *d)
+{
+    (void)d;
+    return 0;
+}
+
+int asyncore_shutdown(asyncore_dispatcher *d)
+{
+    if (!is_open(d) && !d->connecting)
+        return -1;
+    return d->shut ? 0 : d->base->shutdown(d);
+}
+
+int asyncore__shutdown_now(asyncore_dispatcher *d)
+{
+    if (asyncore__sock_shutdown(d->fd) < 0)
+        return -1;
+    d->shut = 1;
+    return 0;
+}
+
+void asyncore__release_nothing(asyncore_dispatcher *d)
+{
+    (void)d;
+}

@@ -1,0 +1,169 @@
+/*
+ * The loop: one turn asks, tells the poller what has changed, waits, and
+ * serves what is ready. Knows the order of these steps; what each of them
+ * means is known below.
+ */
+#include "dispatcher.h"
+#include "wakeup.h"
+
+#include <errno.h>
+
+/* Events of one wait. With more, each has its turn in the next ones. */
+enum { BATCH = 256 };
+
+/* Those with predicates, and listeners. An entry whose dispatcher has gone, or
+   has changed its class, is dropped here. */
+static void ask_all(asyncore_map *map)
+{
+    size_t i = 0;
+
+    while (i < map->asked_count) {
+        asyncore_dispatcher *d = asyncore__deref(&map->asked[i]);
+        if (d != NULL && asyncore__needs_asking(d)) {
+            i++;
+            asyncore__ask(d);
+            continue;
+        }
+        map->asked[i] = map->asked[--map->asked_count];
+        if (d != NULL) {
+            d->asked = 0;
+            asyncore__update(d);
+        }
+    }
+}
+
+static void tell(asyncore_map *map, int fd)
+{
+    asyncore__slot *slot = &map->slots[fd];
+    asyncore_dispatcher *d = slot->d;
+    unsigned before;
+
+    if (d == NULL || d->interest == d->registered)
+        return;
+    before = d->registered;
+    d->registered = d->interest;
+    if (map->backend->watch(map->poller, fd, slot->serial, before,
+                            d->interest) == 0)
+        return;
+    d->registered = 0;
+    if (d->accepting && asyncore__is_shortage(errno))
+        asyncore__starve(d, errno);
+    else
+        asyncore__break(d, errno);
+}
+
+/* What handlers change meanwhile waits for the next turn, lest one that opens
+   anew whatever fails here holds the loop up. */
+static void tell_changes(asyncore_map *map)
+{
+    int fd = map->changed;
+
+    map->changed = ASYNCORE__END;
+    while (fd != ASYNCORE__END) {
+        int next = map->slots[fd].next_changed;
+        map->slots[fd].next_changed = ASYNCORE__NOT_CHANGED;
+        tell(map, fd);
+        fd = next;
+    }
+}
+
+/* since: the last serial given before the wait. A slot whose serial is older
+   did not change hands in this turn, so an event with another serial comes
+   from a registration that outlived its descriptor. */
+static int serve(asyncore_map *map, const asyncore__event *event,
+                 uint32_t since)
+{
+    const asyncore__slot *slot = &map->slots[event->fd];
+
+    if (slot->serial == event->serial && slot->d != NULL) {
+        asyncore__dispatch(slot->d, event->ready);
+        return 1;
+    }
+    if (event->fd == map->waker[0])
+        asyncore__calls_run(map);
+    else if ((int32_t)(slot->serial - since) <= 0)
+        asyncore__map_renew(map);
+    return 0;
+}
+
+static int turn(asyncore_map *map, int timeout)
+{
+    asyncore__event events[BATCH];
+    uint32_t since;
+    int i, n, served = 0;
+
+    timeout = asyncore__starved_timeout(map, timeout);
+    asyncore__end_evicted(map);
+    ask_all(map);
+    tell_changes(map);
+    if (map->stopping)
+        return 0;
+    if (map->changed != ASYNCORE__END || map->evicted != NULL ||
+        (map->retired != NULL && map->depth == 1))
+        timeout = 0;
+    since = map->serial;
+    n = map->backend->wait(map->poller, timeout, events, BATCH);
+    if (n < 0)
+        return -1;
+    for (i = 0; i < n && !map->stopping; i++)
+        served += serve(map, &events[i], since);
+    return served;
+}
+
+/* Whether anything can ever happen. */
+static bool is_busy(asyncore_map *map)
+{
+    return map->count > 0 || map->evicted != NULL ||
+           asyncore__calls_pending(map);
+}
+
+static void leave(asyncore_map *map)
+{
+    if (map->holds == 1)
+        map->stopping = false;
+    asyncore__map_release(map);
+}
+
+int asyncore_poll(asyncore_map *map, int timeout_ms)
+{
+    int served = 0;
+
+    map = asyncore__map(map);
+    if (map == NULL)
+        return -1;
+    asyncore__map_hold(map);
+    asyncore__map_reap(map);
+    if (!map->stopping && is_busy(map)) {
+        asyncore__map_enter(map);
+        served = turn(map, timeout_ms);
+        asyncore__map_leave(map);
+        asyncore__map_reap(map);
+    }
+    leave(map);
+    return served;
+}
+
+int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
+{
+    int served = 0;
+
+    map = asyncore__map(map);
+    if (map == NULL)
+        return -1;
+    asyncore__map_hold(map);
+    asyncore__map_reap(map);
+    while (served >= 0 && count != 0 && !map->stopping && is_busy(map)) {
+        served = asyncore_poll(map, timeout_ms);
+        if (count > 0)
+            count--;
+    }
+    leave(map);
+    return served < 0 ? -1 : 0;
+}
+
+void asyncore_stop(asyncore_map *map)
+{
+    map = asyncore__map(map);
+    if (map != NULL)
+        map->stopping = true;
+}
