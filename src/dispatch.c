@@ -76,10 +76,9 @@ static asyncore_dispatcher *still(const asyncore__ref *ref, unsigned *ready)
     return *ready != 0 && !d->map->stopping ? d : NULL;
 }
 
-void asyncore__dispatch(asyncore_dispatcher *d, unsigned ready)
+void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
+                            unsigned ready)
 {
-    asyncore__ref ref = asyncore__ref_to(d);
-
     if (ready & ~(unsigned)ASKED)
         ready = sort_out(d, ready);
     if (ready == 0 || (ready &= d->interest) == 0)
@@ -90,20 +89,20 @@ void asyncore__dispatch(asyncore_dispatcher *d, unsigned ready)
     }
     if (d->connecting) {
         connection_done(d);
-        d = still(&ref, &ready);
+        d = still(ref, &ready);
         if (d == NULL)
             return;
     }
     if (ready & POLLIN) {
         ASYNCORE__HANDLER(d, handle_read)(d);
         ready &= ~(unsigned)POLLIN;
-        if (ready == 0 || (d = still(&ref, &ready)) == NULL)
+        if (ready == 0 || (d = still(ref, &ready)) == NULL)
             return;
     }
     if (ready & POLLOUT) {
         ASYNCORE__HANDLER(d, handle_write)(d);
         ready &= ~(unsigned)POLLOUT;
-        if (ready == 0 || (d = still(&ref, &ready)) == NULL)
+        if (ready == 0 || (d = still(ref, &ready)) == NULL)
             return;
     }
     ASYNCORE__HANDLER(d, handle_expt)(d);
@@ -112,10 +111,12 @@ void asyncore__dispatch(asyncore_dispatcher *d, unsigned ready)
 void asyncore_readwrite(asyncore_dispatcher *d, int revents)
 {
     asyncore_map *map = d->map;
+    asyncore__ref ref;
 
     if (!asyncore__in_map(d))
         return;
     asyncore__map_enter(map);
-    asyncore__dispatch(d, (unsigned)revents);
+    ref = asyncore__ref_to(d);
+    asyncore__dispatch_all(d, &ref, (unsigned)revents);
     asyncore__map_leave(map);
 }

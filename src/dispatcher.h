@@ -100,8 +100,22 @@ int asyncore__starved_timeout(asyncore_map *map, int timeout);
 
 /* ---- dispatch.c -------------------------------------------------------- */
 
-/* asyncore_readwrite, in a handler frame. */
-void asyncore__dispatch(asyncore_dispatcher *d, unsigned ready);
+/* asyncore_readwrite of d, in a handler frame; ref is to d. */
+void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
+                            unsigned ready);
+
+/* The same for d as it stands in the map under fd and serial. */
+static inline void asyncore__dispatch(asyncore_dispatcher *d, int fd,
+                                      uint32_t serial, unsigned ready)
+{
+    /* Nearly always, and then there is nothing to look up again. */
+    if (ready == POLLIN && (d->interest & POLLIN) != 0 && !d->accepting) {
+        ASYNCORE__HANDLER(d, handle_read)(d);
+    } else {
+        asyncore__ref ref = { d->map, fd, serial };
+        asyncore__dispatch_all(d, &ref, ready);
+    }
+}
 
 /* ---- handlers.c: the defaults, for the tables of base classes ---------- */
 

@@ -76,7 +76,7 @@ static int serve(asyncore_map *map, const asyncore__event *event,
     const asyncore__slot *slot = &map->slots[event->fd];
 
     if (slot->serial == event->serial && slot->d != NULL) {
-        asyncore__dispatch(slot->d, event->ready);
+        asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }
     if (event->fd == map->waker[0])
