@@ -46,6 +46,7 @@ for file in *.[ch]; do
         fail "$file: not in the table of levels"
         continue
     fi
+    # shellcheck disable=SC2013
     for header in $(sed -n 's/^ *# *include *["<]\([a-z_]*\.h\)[">].*/\1/p' \
         "$file"); do
         case $header in

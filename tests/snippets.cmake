@@ -26,6 +26,7 @@ function(add_snippet name code)
         CONTENT "${code}\n")
     add_executable(${name} ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
     target_link_libraries(${name} PRIVATE asyncore::asyncore)
+    target_compile_options(${name} PRIVATE -Wno-unused-parameter)
     add_ctest(${name} BACKENDS "" ${CMAKE_CURRENT_SOURCE_DIR}/snippet.sh
         $<TARGET_FILE:${name}> $<TARGET_FILE:echo_client>)
 endfunction()

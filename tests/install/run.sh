@@ -102,6 +102,11 @@ with_cmake static "add_subdirectory, static" -DASYNCORE_SOURCE="$source"
 with_cmake shared "add_subdirectory, shared" -DASYNCORE_SOURCE="$source" \
     -DBUILD_SHARED_LIBS=ON
 
+quietly "$cc" -I "$source/include" "$user/main.c" static/libasyncore.a \
+    -pthread -o plain
+links static ./plain "a compiler alone"
+echo "ok: a compiler alone"
+
 if ! command -v pkg-config >/dev/null; then
     echo "skipped: pkg-config is not here"
     exit 0
