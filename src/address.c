@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define UNIX_PREFIX "unix:"
@@ -71,21 +72,24 @@ static int parse_unix(asyncore_address *address, const char *path)
     return 0;
 }
 
+static bool is_number(const char *text)
+{
+    return text[strspn(text, "0123456789")] == '\0';
+}
+
 /* getaddrinfo takes "+80", " 80" and, on some systems, "70000". */
 static bool is_port(const char *text)
 {
-    unsigned long value = 0;
+    return is_number(text) && strlen(text) <= 5 && atoi(text) <= 65535;
+}
 
-    if (*text == '\0')
-        return false;
-    for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9')
-            return false;
-        value = value * 10 + (unsigned long)(*text - '0');
-        if (value > 65535)
-            return false;
-    }
-    return true;
+/* getaddrinfo takes "1.2.3" and "0x7f.1" too. A V6 may have a zone, which
+   inet_pton does not know. */
+static bool is_numeric_host(const char *text)
+{
+    struct in_addr in;
+
+    return strchr(text, ':') != NULL || inet_pton(AF_INET, text, &in) == 1;
 }
 
 static int lookup_error(int result)
@@ -126,11 +130,14 @@ static int read_address(asyncore_address *address, const char *text, bool names)
         return parse_unix(address, text + sizeof UNIX_PREFIX - 1);
     if (split(&p, text) < 0)
         return -1;
+    if (is_number(p.port) ? !is_port(p.port) : !names)
+        return fail(EINVAL);
     if (names)
-        return look_up(address, &p, is_port(p.port) ? AI_NUMERICSERV : 0);
-    if (!is_port(p.port) ||
-        look_up(address, &p, AI_NUMERICHOST | AI_NUMERICSERV) < 0)
-        return errno == ENOMEM ? -1 : fail(EINVAL);
+        return look_up(address, &p, 0);
+    if (!is_numeric_host(p.host))
+        return fail(EINVAL);
+    if (look_up(address, &p, AI_NUMERICHOST | AI_NUMERICSERV) < 0)
+        return fail(errno == ENOMEM ? ENOMEM : EINVAL);
     return 0;
 }
 

@@ -393,7 +393,7 @@ asyncore_dispatcher *asyncore_map_get(asyncore_map *map, int fd)
 asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd)
 {
     map = asyncore__map(map);
-    if (map == NULL)
+    if (map == NULL || fd >= map->size)
         return NULL;
     for (fd = fd < 0 ? 0 : fd + 1; fd < map->size; fd++)
         if (map->slots[fd].d != NULL)
