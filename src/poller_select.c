@@ -133,9 +133,9 @@ static bool collect(round_trip *trip, const asyncore__poller *p, int fd,
     return trip->count < trip->capacity;
 }
 
-/* The descriptors that a cause other than select's own sets may have ended:
-   the hidden ones, or after EBADF any. */
-static int look_for_ended(const asyncore__poller *p, bool hidden_only,
+/* The descriptors whose end select's own sets do not show: the hidden ones, or
+   after EBADF the others. */
+static int look_for_ended(const asyncore__poller *p, bool hidden,
                           asyncore__event *events, int capacity)
 {
     round_trip trip = { events, capacity, 0 };
@@ -143,10 +143,10 @@ static int look_for_ended(const asyncore__poller *p, bool hidden_only,
 
     for (fd = 0; fd < p->end; fd++) {
         unsigned ready;
-        if (p->masks[fd] == 0 || (hidden_only && !FD_ISSET(fd, &p->hidden)))
+        if (p->masks[fd] == 0 || (FD_ISSET(fd, &p->hidden) != 0) != hidden)
             continue;
         ready = ended(fd);
-        if (!hidden_only)
+        if (!hidden)
             ready &= POLLNVAL;
         if (!collect(&trip, p, fd, ready))
             break;
@@ -179,13 +179,16 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
 {
     fd_set in = p->in, out = p->out, pri = p->pri;
     struct timeval time, *limit = NULL;
-    int n;
+    int n, hidden = 0;
 
+    /* They have up to half of the room: the rest has its turn beside them. */
     if (p->hidden_count > 0) {
-        n = look_for_ended(p, true, events, capacity);
-        if (n > 0)
-            return n;
-        if (timeout < 0 || timeout > HIDDEN_CHECK_MS)
+        hidden = look_for_ended(p, true, events, (capacity + 1) / 2);
+        events += hidden;
+        capacity -= hidden;
+        if (hidden > 0)
+            timeout = 0;
+        else if (timeout < 0 || timeout > HIDDEN_CHECK_MS)
             timeout = HIDDEN_CHECK_MS;
     }
     if (timeout >= 0) {
@@ -193,12 +196,12 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
         time.tv_usec = timeout % 1000 * 1000;
         limit = &time;
     }
-    n = select(p->end, &in, &out, &pri, limit);
+    n = capacity > 0 ? select(p->end, &in, &out, &pri, limit) : 0;
     if (n > 0)
-        return look(p, n, &in, &out, &pri, events, capacity);
+        return hidden + look(p, n, &in, &out, &pri, events, capacity);
     if (n < 0 && errno == EBADF)
-        return look_for_ended(p, false, events, capacity);
-    return n == 0 || errno == EINTR ? 0 : -1;
+        return hidden + look_for_ended(p, false, events, capacity);
+    return n == 0 || hidden > 0 || errno == EINTR ? hidden : -1;
 }
 
 const asyncore__poller_class asyncore__poller_select = {
