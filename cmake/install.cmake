@@ -15,7 +15,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/asyncore)
 
 target_include_directories(asyncore PUBLIC
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-install(FILES include/asyncore.h TYPE INCLUDE)
+install(DIRECTORY include/ TYPE INCLUDE FILES_MATCHING PATTERN *.h)
 install(TARGETS asyncore EXPORT asyncore-${linkage})
 install(EXPORT asyncore-${linkage} NAMESPACE asyncore::
     FILE asyncore-${linkage}.cmake DESTINATION ${package_dir})
