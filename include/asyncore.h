@@ -339,6 +339,7 @@ struct asyncore_dispatcher {
     unsigned lost : 1;        /* its descriptor is not there to close */
     unsigned evicted : 1;     /* its number was taken over, see map.h */
     unsigned retired : 1;     /* closed, handle_free is due */
+    unsigned freed : 1;       /* handle_free has had it */
     unsigned char interest;   /* what it wants to wait for */
     unsigned char registered; /* what its poller was last told */
     const asyncore_handlers *handlers;

@@ -210,6 +210,7 @@ int asyncore__adopt(asyncore_dispatcher *d, int fd,
             asyncore__map_unretire(d);
         if (d->evicted)
             asyncore__map_unevict(d);
+        d->freed = 0;
         return 0;
     }
     asyncore__fd_close(fd);
@@ -379,6 +380,6 @@ void asyncore_close(asyncore_dispatcher *d)
     d->writing = d->queued = d->flow = 0;
     d->eof = d->shut = d->muted = d->lost = 0;
     d->blocking = d->sigpipe = 0;
-    if (d->handlers->handle_free != NULL && !d->retired)
+    if (d->handlers->handle_free != NULL && !d->retired && !d->freed)
         asyncore__map_retire(d);
 }

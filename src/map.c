@@ -352,6 +352,7 @@ void asyncore__map_reap(asyncore_map *map)
     while ((d = map->retired) != NULL) {
         asyncore__map_unretire(d);
         asyncore__map_enter(map);
+        d->freed = 1;
         if (d->handlers->handle_free != NULL)
             d->handlers->handle_free(d);
         asyncore__map_leave(map);
