@@ -100,8 +100,11 @@ static void handle_write(asyncore_dispatcher *d)
     }
     if (w->output == NULL) {
         set_queued(d, false);
-        if (d->shut)
-            (void)asyncore__sock_shutdown(d->fd);
+        /* Otherwise both sides would wait for each other's end for ever. */
+        if (d->shut && asyncore__sock_shutdown(d->fd) < 0) {
+            (void)asyncore__io_failed(d, errno);
+            return;
+        }
     }
     if (d->flow && asyncore__outqueue_size(w->output) <= w->limit / 2) {
         d->flow = 0;
