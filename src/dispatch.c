@@ -19,6 +19,9 @@ static void hung_up(asyncore_dispatcher *d, unsigned ready)
 {
     int error = asyncore__sock_error(d->fd);
 
+    /* It broke before it got here, and that was found out then. */
+    if (error == 0)
+        error = d->error;
     /* The end of a pipe whose reader has gone, which has no SO_ERROR. */
     if (error == 0 && (ready & POLLERR) != 0)
         error = d->sigpipe ? EPIPE : 0;
@@ -40,9 +43,11 @@ static unsigned sort_out(asyncore_dispatcher *d, unsigned ready)
 
     if (ready & POLLNVAL)
         asyncore__break(d, EBADF);
+    else if ((ready & (POLLHUP | POLLERR)) == 0)
+        return ready & ASKED;
     else if (asked != 0)
         return (ready & ASKED) | (asked & (POLLIN | POLLOUT));
-    else if (ready & (POLLHUP | POLLERR))
+    else
         hung_up(d, ready);
     return 0;
 }

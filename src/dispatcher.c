@@ -51,6 +51,9 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
 {
     unsigned mask = ASYNCORE__WATCH;
 
+    /* A turn inside handle_close has nothing to tell it. */
+    if (d->closing)
+        return 0;
     if (d->accepting) {
         if (d->map->resume_at != 0)
             return 0;

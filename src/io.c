@@ -45,6 +45,7 @@ void asyncore__end(asyncore_dispatcher *d, int error)
     ref = asyncore__ref_to(d);
     d->error = error;
     d->closing = 1;
+    asyncore__update(d);
     asyncore__map_enter(map);
     ASYNCORE__HANDLER(d, handle_close)(d);
     d = asyncore__deref(&ref);
@@ -56,12 +57,19 @@ void asyncore__end(asyncore_dispatcher *d, int error)
 void asyncore__fail(asyncore_dispatcher *d, int error)
 {
     asyncore_map *map = d->map;
+    int before = d->error;
+    asyncore__ref ref;
 
     if (d->closing || !asyncore__in_map(d))
         return;
+    ref = asyncore__ref_to(d);
     d->error = error;
     asyncore__map_enter(map);
     ASYNCORE__HANDLER(d, handle_error)(d, error);
+    d = asyncore__deref(&ref);
+    /* It did not die of it. */
+    if (d != NULL)
+        d->error = before;
     asyncore__map_leave(map);
 }
 
@@ -96,9 +104,9 @@ void asyncore__end_evicted(asyncore_map *map)
 
 int asyncore__io_failed(asyncore_dispatcher *d, int error)
 {
-    if (error == EBADF && !asyncore__fd_is_open(d->fd))
-        d->lost = 1;
-    if (!would_block(error)) {
+    if (error == EBADF && !asyncore__fd_is_open(d->fd)) {
+        asyncore__break(d, error);
+    } else if (!would_block(error)) {
         if (d->stream && is_disconnect(error))
             asyncore__end(d, error);
         else
