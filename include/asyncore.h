@@ -651,8 +651,8 @@ ASYNCORE_API asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd);
 
 /*
  * Turns until nothing can ever happen again (no dispatcher in the map, no
- * call posted), asyncore_stop, or count turns are done (-1: no bound). Each
- * turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
+ * timer set, no call posted), asyncore_stop, or count turns are done (-1: no
+ * bound). Each turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
  * turn in which nothing happened counts. 0, or -1 when the backend fails
  * (ENOMEM); the map is as it was then. Runs handlers.
  */
@@ -661,8 +661,8 @@ ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
 /*
  * One turn: waits up to timeout_ms for something to happen, and serves it.
  * Returns how many dispatchers were ready, 0 when there was nothing, a signal
- * came or asyncore_wakeup was called. An empty map with nothing posted is not
- * waited for. It may be nested in a handler. Runs handlers.
+ * came or asyncore_wakeup was called. An empty map with no timer set and
+ * nothing posted is not waited for. It may be nested in a handler. Runs handlers.
  */
 ASYNCORE_API int asyncore_poll(asyncore_map *map, int timeout_ms);
 
@@ -696,6 +696,48 @@ ASYNCORE_API void asyncore_wakeup(asyncore_map *map);
  */
 ASYNCORE_API int asyncore_call_soon(asyncore_map *map, void (*fn)(void *arg),
                                     void *arg);
+
+/* ---- Timers ------------------------------------------------------------ */
+
+/*
+ * A call at a later time. Yours, embedded wherever it is needed, and never
+ * allocated by the library. All zero bytes: not set. While it is set it must
+ * stay where it is: cancel it before you free it. A loop goes on while a timer
+ * is set; asyncore_map_free cancels those of the map.
+ */
+typedef struct asyncore_timer {
+    /* Private. */
+    asyncore_map *map; /* NULL: not set */
+    void (*fn)(void *arg);
+    void *arg;
+    int64_t when;   /* nanoseconds, of the monotonic clock */
+    int64_t every;  /* 0: once */
+    uint64_t order; /* among those of one moment */
+    struct asyncore_timer *child, *next, *previous; /* see timer.c */
+} asyncore_timer;
+
+/*
+ * Has fn(arg) called by the loop of the map (NULL: the default map), once, not
+ * before delay_ms have passed; 0 or less: in the next turn. Timers of one
+ * moment run in the order in which they were set. One that is set already is
+ * set anew. fn may do what a handler may, and set, cancel or free any timer,
+ * its own included. -1 and ENOMEM only where the default map is made.
+ */
+ASYNCORE_API int asyncore_call_later(asyncore_timer *timer, asyncore_map *map,
+                                     int64_t delay_ms, void (*fn)(void *arg),
+                                     void *arg);
+
+/*
+ * The same every interval_ms (at least 1), first after one interval, until
+ * cancelled. It keeps to the beat of its first call: a late one does not move
+ * those that follow, and what was missed meanwhile is left out.
+ */
+ASYNCORE_API int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
+                                     int64_t interval_ms, void (*fn)(void *arg),
+                                     void *arg);
+
+/* fn will not be called; fine if it is not set. */
+ASYNCORE_API void asyncore_timer_cancel(asyncore_timer *timer);
 
 #ifdef __cplusplus
 }

@@ -14,6 +14,8 @@
 
 #include <errno.h>
 
+#define NS_PER_MS INT64_C(1000000)
+
 enum { PAUSE_MS = 100, REFUSE_BATCH = 64, ABORTED_BATCH = 64 };
 
 bool asyncore__is_shortage(int error)
@@ -68,7 +70,7 @@ void asyncore__starve(asyncore_dispatcher *d, int error)
 
     if (map->refuse)
         refuse_those_waiting(map, d->fd);
-    map->resume_at = asyncore__now() + PAUSE_MS;
+    map->resume_at = asyncore__now() + PAUSE_MS * NS_PER_MS;
     if (!map->reported) {
         map->reported = true;
         asyncore__fail(d, error);
@@ -93,6 +95,7 @@ int asyncore__starved_timeout(asyncore_map *map, int timeout)
         map->refuse = true;
         return timeout;
     }
+    left = (left + NS_PER_MS - 1) / NS_PER_MS;
     return timeout < 0 || timeout > left ? (int)left : timeout;
 }
 

@@ -4,6 +4,7 @@
  * means is known below.
  */
 #include "dispatcher.h"
+#include "timer.h"
 #include "wakeup.h"
 
 #include <errno.h>
@@ -89,6 +90,7 @@ static int serve(asyncore_map *map, const asyncore__event *event,
 static int turn(asyncore_map *map, int timeout)
 {
     asyncore__event events[BATCH];
+    uint64_t set_before = map->timer_order;
     uint32_t since;
     int i, n, served = 0;
 
@@ -101,19 +103,21 @@ static int turn(asyncore_map *map, int timeout)
     if (map->changed != ASYNCORE__END || map->evicted != NULL ||
         (map->retired != NULL && map->depth == 1))
         timeout = 0;
+    timeout = asyncore__timers_timeout(map, timeout);
     since = map->serial;
     n = map->backend->wait(map->poller, timeout, events, BATCH);
     if (n < 0)
         return -1;
     for (i = 0; i < n && !map->stopping; i++)
         served += serve(map, &events[i], since);
+    asyncore__timers_run(map, set_before);
     return served;
 }
 
 /* Whether anything can ever happen. */
 static bool is_busy(asyncore_map *map)
 {
-    return map->count > 0 || map->evicted != NULL ||
+    return map->count > 0 || map->evicted != NULL || map->timers != NULL ||
            asyncore__calls_pending(map);
 }
 

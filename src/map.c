@@ -4,6 +4,7 @@
  */
 #include "map.h"
 #include "sock.h"
+#include "timer.h"
 #include "wakeup.h"
 
 #include <errno.h>
@@ -135,6 +136,7 @@ asyncore_map *asyncore_map_new(const char *name)
 static void destroy(asyncore_map *map)
 {
     asyncore__calls_clear(map);
+    asyncore__timers_clear(map);
     if (map->reserve != -1)
         asyncore__fd_close(map->reserve);
     map->backend->close(map->poller);

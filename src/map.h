@@ -65,6 +65,9 @@ struct asyncore_map {
     asyncore_dispatcher *evicted;                /* due for handle_close */
     asyncore_dispatcher *evicting;               /* in it now */
 
+    asyncore_timer *timers; /* a heap: see timer.c */
+    uint64_t timer_order;
+
     /* A listener's lack of descriptors: see listener.c. */
     int64_t resume_at; /* listeners wait until then; 0: none has to */
     bool refuse;       /* they have waited in vain */

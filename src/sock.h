@@ -89,7 +89,7 @@ void asyncore__waker_clear(int fd); /* ready no more */
 /* One line to descriptor 2, in one call so that lines do not mix. */
 void asyncore__write_log(struct iovec *pieces, int count);
 
-/* Milliseconds of a clock that never goes back. */
+/* Nanoseconds of a clock that never goes back. */
 int64_t asyncore__now(void);
 
 #endif

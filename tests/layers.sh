@@ -24,6 +24,7 @@ poller_poll 1
 poller_epoll 1
 map 2
 wakeup 2
+timer 2
 handlers 3
 dispatcher 3
 io 3

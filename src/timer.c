@@ -1,0 +1,187 @@
+/*
+ * Timers: asyncore_call_later and its kin, documented in asyncore.h. A pairing
+ * heap, whose links are in the user's timers: setting one is a constant
+ * number of steps, cancelling one O(log n) amortized (Fredman, Sedgewick,
+ * Sleator and Tarjan, 1986), and neither needs memory.
+ *
+ *     root
+ *      |child
+ *      a <-> b <-> c        next, previous; a's previous is root
+ *            |child
+ *            d
+ *
+ * Invariants: no child is before its parent; timer->map != NULL exactly for
+ * those in the heap of that map. The clock is read only when a timer is set,
+ * and by turns while one is.
+ */
+#include "timer.h"
+#include "map.h"
+#include "sock.h"
+
+#include <limits.h>
+
+#define NS_PER_MS INT64_C(1000000)
+
+/* About 73 years: farther off than any program runs, and safe to add. */
+#define LONGEST_MS (INT64_MAX / 4 / NS_PER_MS)
+
+static bool is_before(const asyncore_timer *a, const asyncore_timer *b)
+{
+    return a->when < b->when || (a->when == b->when && a->order < b->order);
+}
+
+/* Either may be NULL. Both are roots. */
+static asyncore_timer *merge(asyncore_timer *a, asyncore_timer *b)
+{
+    if (a == NULL || b == NULL)
+        return a != NULL ? a : b;
+    if (is_before(b, a)) {
+        asyncore_timer *swap = a;
+        a = b;
+        b = swap;
+    }
+    b->next = a->child;
+    b->previous = a;
+    if (a->child != NULL)
+        a->child->previous = b;
+    a->child = b;
+    return a;
+}
+
+/* One heap of a list of siblings: in pairs from the left, and those from the
+   right, which is what makes the amortized bound. */
+static asyncore_timer *merge_siblings(asyncore_timer *first)
+{
+    asyncore_timer *pairs = NULL, *heap = NULL;
+
+    while (first != NULL) {
+        asyncore_timer *a = first, *b = a->next;
+        first = b != NULL ? b->next : NULL;
+        a->next = a->previous = NULL;
+        if (b != NULL)
+            b->next = b->previous = NULL;
+        a = merge(a, b);
+        a->next = pairs;
+        pairs = a;
+    }
+    while (pairs != NULL) {
+        asyncore_timer *a = pairs;
+        pairs = a->next;
+        a->next = NULL;
+        heap = merge(heap, a);
+    }
+    return heap;
+}
+
+static void add(asyncore_map *map, asyncore_timer *timer)
+{
+    timer->map = map;
+    timer->order = ++map->timer_order;
+    timer->child = timer->next = timer->previous = NULL;
+    map->timers = merge(map->timers, timer);
+}
+
+static void take_out(asyncore_timer *timer)
+{
+    asyncore_map *map = timer->map;
+    asyncore_timer *children = merge_siblings(timer->child);
+
+    if (timer == map->timers) {
+        map->timers = children;
+    } else {
+        if (timer->previous->child == timer)
+            timer->previous->child = timer->next;
+        else
+            timer->previous->next = timer->next;
+        if (timer->next != NULL)
+            timer->next->previous = timer->previous;
+        map->timers = merge(map->timers, children);
+    }
+    timer->map = NULL;
+}
+
+static int set(asyncore_timer *timer, asyncore_map *map, int64_t delay_ms,
+               int64_t every_ms, void (*fn)(void *arg), void *arg)
+{
+    map = asyncore__map(map);
+    if (map == NULL)
+        return -1;
+    asyncore_timer_cancel(timer);
+    if (delay_ms < 0)
+        delay_ms = 0;
+    if (delay_ms > LONGEST_MS)
+        delay_ms = LONGEST_MS;
+    timer->fn = fn;
+    timer->arg = arg;
+    timer->when = asyncore__now() + delay_ms * NS_PER_MS;
+    timer->every = every_ms * NS_PER_MS;
+    add(map, timer);
+    return 0;
+}
+
+int asyncore_call_later(asyncore_timer *timer, asyncore_map *map,
+                        int64_t delay_ms, void (*fn)(void *arg), void *arg)
+{
+    return set(timer, map, delay_ms, 0, fn, arg);
+}
+
+int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
+                        int64_t interval_ms, void (*fn)(void *arg), void *arg)
+{
+    if (interval_ms < 1)
+        interval_ms = 1;
+    if (interval_ms > LONGEST_MS)
+        interval_ms = LONGEST_MS;
+    return set(timer, map, interval_ms, interval_ms, fn, arg);
+}
+
+void asyncore_timer_cancel(asyncore_timer *timer)
+{
+    if (timer->map != NULL)
+        take_out(timer);
+}
+
+int asyncore__timers_timeout(const asyncore_map *map, int timeout)
+{
+    int64_t left;
+
+    if (map->timers == NULL || timeout == 0)
+        return timeout;
+    left = map->timers->when - asyncore__now();
+    if (left <= 0)
+        return 0;
+    left = (left + NS_PER_MS - 1) / NS_PER_MS;
+    if (left > INT_MAX)
+        left = INT_MAX;
+    return timeout < 0 || timeout > left ? (int)left : timeout;
+}
+
+/* The next beat after now; those between are left out. */
+static void set_again(asyncore_map *map, asyncore_timer *timer, int64_t now)
+{
+    timer->when += ((now - timer->when) / timer->every + 1) * timer->every;
+    add(map, timer);
+}
+
+void asyncore__timers_run(asyncore_map *map, uint64_t last)
+{
+    asyncore_timer *timer;
+    int64_t now;
+
+    if (map->timers == NULL)
+        return;
+    now = asyncore__now();
+    while ((timer = map->timers) != NULL && timer->when <= now &&
+           timer->order <= last && !map->stopping) {
+        take_out(timer);
+        if (timer->every > 0)
+            set_again(map, timer, now);
+        timer->fn(timer->arg);
+    }
+}
+
+void asyncore__timers_clear(asyncore_map *map)
+{
+    while (map->timers != NULL)
+        take_out(map->timers);
+}

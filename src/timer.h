@@ -1,0 +1,20 @@
+/*
+ * Timers: the part that the loop needs of them. Level 2, beside the map; the heap is in the
+ * map.
+ */
+#ifndef ASYNCORE__TIMER_H
+#define ASYNCORE__TIMER_H
+
+#include <asyncore.h>
+
+/* timeout (milliseconds, -1: for ever), bounded by the first timer. */
+int asyncore__timers_timeout(const asyncore_map *map, int timeout);
+
+/* Calls those that are due, of those that were set when map->timer_order was
+   last: one that is set in a turn has to wait for the next. */
+void asyncore__timers_run(asyncore_map *map, uint64_t last);
+
+/* None is set any more. */
+void asyncore__timers_clear(asyncore_map *map);
+
+#endif
