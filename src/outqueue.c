@@ -1,13 +1,18 @@
 /*
- * A queue of bytes waiting to be sent: see outqueue.h.
+ * A queue of what waits to be sent: see outqueue.h.
  *
- *     queue -> chunk -> chunk -> chunk       first ... last
- *              [....DDDDDDDD][DDDDDD....]    begin <= end <= capacity
+ *     queue -> piece -> piece -> piece       first ... last
+ *              [..DDDDDDDD]      [DDDDDD....]
+ *                 at, left                room
+ *
+ * Three kinds of piece, told apart by release and left:
+ *     copied:   release == NULL, at is in bytes, room is free behind the data
+ *     borrowed: release != NULL, left > 0, room == 0
+ *     source:   release != NULL, left == 0, room == 0
  *
  * Invariants, for a queue that is not NULL:
- *     size == sum over the chunks of end - begin, and > 0
- *     begin < end in every chunk
- *     only the last chunk has room behind end
+ *     first != NULL; size == the sum of left over the pieces
+ *     left > 0 in every piece that is not a source
  */
 #include "outqueue.h"
 
@@ -15,132 +20,206 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct chunk {
-    struct chunk *next;
-    size_t begin, end, capacity;
-    char data[];
-} chunk;
+typedef struct piece {
+    struct piece *next;
+    const char *at;
+    size_t left, room;
+    void (*release)(void *owner);
+    void *owner;
+    char bytes[];
+} piece;
 
 struct asyncore__outqueue {
-    chunk *first, *last;
+    piece *first, *last;
     size_t size;
 };
 
-/* The least allocation, so that many small sends do not make many chunks. */
-enum { CHUNK_SIZE = 4096 - 64 };
+/* The least allocation, so that many small sends do not make many pieces. */
+enum { PIECE_SIZE = 4096 - 64 };
 
 size_t asyncore__outqueue_size(const asyncore__outqueue *queue)
 {
     return queue != NULL ? queue->size : 0;
 }
 
-static chunk *new_chunk(const char *data, size_t size)
+static piece *new_piece(size_t room)
 {
-    size_t room = CHUNK_SIZE - offsetof(chunk, data);
-    size_t capacity = size > room ? size : room;
-    chunk *c;
+    piece *p;
 
-    if (capacity > SIZE_MAX - sizeof *c)
+    if (room > SIZE_MAX - sizeof *p)
         return NULL;
-    c = malloc(sizeof *c + capacity);
-    if (c == NULL)
-        return NULL;
-    c->next = NULL;
-    c->begin = 0;
-    c->end = size;
-    c->capacity = capacity;
-    memcpy(c->data, data, size);
-    return c;
+    p = malloc(sizeof *p + room);
+    if (p != NULL)
+        *p = (piece){ .at = p->bytes, .room = room };
+    return p;
 }
 
-static int append_first(asyncore__outqueue **queue, const char *data,
-                        size_t size)
+static piece *copy_piece(const void *data, size_t size)
 {
-    asyncore__outqueue *q = malloc(sizeof *q);
+    size_t least = PIECE_SIZE - sizeof(piece);
+    piece *p = new_piece(size > least ? size : least);
 
-    if (q == NULL)
-        return -1;
-    q->first = q->last = new_chunk(data, size);
-    if (q->first == NULL) {
-        free(q);
-        return -1;
+    if (p != NULL) {
+        memcpy(p->bytes, data, size);
+        p->left = size;
+        p->room -= size;
     }
-    q->size = size;
-    *queue = q;
+    return p;
+}
+
+static piece *owned_piece(const void *data, size_t size,
+                          void (*release)(void *owner), void *owner)
+{
+    piece *p = new_piece(0);
+
+    if (p != NULL) {
+        p->at = data;
+        p->left = size;
+        p->release = release;
+        p->owner = owner;
+    }
+    return p;
+}
+
+/* Takes p, which may be NULL: -1 then, as when there is no memory for the
+   queue itself. */
+static int link_piece(asyncore__outqueue **queue, piece *p, int front)
+{
+    asyncore__outqueue *q = *queue;
+
+    if (p == NULL)
+        return -1;
+    if (q == NULL) {
+        q = malloc(sizeof *q);
+        if (q == NULL) {
+            free(p);
+            return -1;
+        }
+        *q = (asyncore__outqueue){ .first = p, .last = p };
+        *queue = q;
+    } else if (front) {
+        p->next = q->first;
+    } else {
+        q->last->next = p;
+        q->last = p;
+    }
+    if (front)
+        q->first = p;
+    q->size += p->left;
     return 0;
 }
 
 int asyncore__outqueue_append(asyncore__outqueue **queue, const void *data,
                               size_t size)
 {
-    asyncore__outqueue *q = *queue;
-    chunk *last;
-    size_t fits;
+    piece *last = *queue != NULL ? (*queue)->last : NULL;
+    size_t fits = 0;
 
     if (size == 0)
         return 0;
-    if (q == NULL)
-        return append_first(queue, data, size);
-    last = q->last;
-    fits = last->capacity - last->end;
-    if (fits > size)
-        fits = size;
-    if (fits < size) {
-        last->next = new_chunk((const char *)data + fits, size - fits);
-        if (last->next == NULL)
-            return -1;
-        q->last = last->next;
+    if (last != NULL)
+        fits = last->room < size ? last->room : size;
+    if (fits < size &&
+        link_piece(queue, copy_piece((const char *)data + fits, size - fits),
+                   0) < 0)
+        return -1;
+    if (fits > 0) {
+        size_t end = (size_t)(last->at - last->bytes) + last->left;
+        memcpy(last->bytes + end, data, fits);
+        last->left += fits;
+        last->room -= fits;
+        (*queue)->size += fits;
     }
-    memcpy(last->data + last->end, data, fits);
-    last->end += fits;
-    q->size += size;
     return 0;
+}
+
+int asyncore__outqueue_prepend(asyncore__outqueue **queue, const void *data,
+                               size_t size)
+{
+    return size > 0 ? link_piece(queue, copy_piece(data, size), 1) : 0;
+}
+
+int asyncore__outqueue_append_borrowed(asyncore__outqueue **queue,
+                                       const void *data, size_t size,
+                                       void (*release)(void *owner),
+                                       void *owner)
+{
+    return link_piece(queue, owned_piece(data, size, release, owner), 0);
+}
+
+int asyncore__outqueue_append_source(asyncore__outqueue **queue, void *source,
+                                     void (*release)(void *source))
+{
+    return link_piece(queue, owned_piece(NULL, 0, release, source), 0);
+}
+
+static int is_source(const piece *p)
+{
+    return p->release != NULL && p->left == 0;
+}
+
+void *asyncore__outqueue_source(const asyncore__outqueue *queue)
+{
+    return queue != NULL && is_source(queue->first) ? queue->first->owner
+                                                    : NULL;
 }
 
 size_t asyncore__outqueue_peek(const asyncore__outqueue *queue,
                                struct iovec *pieces, size_t count)
 {
-    chunk *c = queue != NULL ? queue->first : NULL;
+    const piece *p = queue != NULL ? queue->first : NULL;
     size_t n = 0;
 
-    for (; c != NULL && n < count; c = c->next, n++) {
-        pieces[n].iov_base = c->data + c->begin;
-        pieces[n].iov_len = c->end - c->begin;
+    for (; p != NULL && !is_source(p) && n < count; p = p->next, n++) {
+        pieces[n].iov_base = (void *)(uintptr_t)p->at;
+        pieces[n].iov_len = p->left;
     }
     return n;
 }
 
-void asyncore__outqueue_consume(asyncore__outqueue **queue, size_t size)
+/* The queue is in order before release runs, which may be the user's. */
+static void drop_first(asyncore__outqueue **queue)
 {
     asyncore__outqueue *q = *queue;
+    piece *p = q->first;
 
-    if (q == NULL)
-        return;
-    if (size >= q->size) {
-        asyncore__outqueue_clear(queue);
-        return;
+    q->first = p->next;
+    q->size -= p->left;
+    if (q->first == NULL) {
+        free(q);
+        *queue = NULL;
     }
-    q->size -= size;
-    while (size >= q->first->end - q->first->begin) {
-        chunk *c = q->first;
-        size -= c->end - c->begin;
-        q->first = c->next;
-        free(c);
+    if (p->release != NULL)
+        p->release(p->owner);
+    free(p);
+}
+
+void asyncore__outqueue_drop_source(asyncore__outqueue **queue)
+{
+    if (asyncore__outqueue_source(*queue) != NULL)
+        drop_first(queue);
+}
+
+void asyncore__outqueue_consume(asyncore__outqueue **queue, size_t size)
+{
+    while (size > 0 && *queue != NULL && !is_source((*queue)->first)) {
+        piece *p = (*queue)->first;
+        if (size < p->left) {
+            p->at += size;
+            p->left -= size;
+            (*queue)->size -= size;
+            return;
+        }
+        size -= p->left;
+        drop_first(queue);
     }
-    q->first->begin += size;
 }
 
 void asyncore__outqueue_clear(asyncore__outqueue **queue)
 {
     asyncore__outqueue *q = *queue;
 
-    if (q == NULL)
-        return;
-    while (q->first != NULL) {
-        chunk *c = q->first;
-        q->first = c->next;
-        free(c);
-    }
-    free(q);
     *queue = NULL;
+    while (q != NULL)
+        drop_first(&q);
 }
