@@ -1,0 +1,373 @@
+/*
+ * faults.c - see faults.h.
+ */
+#include "faults.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifdef ASYNCORE_HAVE_EPOLL
+#include <sys/epoll.h>
+#endif
+#ifdef ASYNCORE_HAVE_EVENTFD
+#include <sys/eventfd.h>
+#endif
+
+#define FAULT_NAME(name) #name,
+const char *const fault_names[FAULT_COUNT] = { FAULTS(FAULT_NAME) };
+
+static struct {
+    bool armed, struck;
+    int paused;
+    fault f;
+    int n, times, error;
+    int calls[FAULT_COUNT];
+    int waits, stray_closes;
+} state;
+
+static int allocations;
+
+/* Of the calls that it stands before, this one is to fail. */
+static bool strikes(fault f)
+{
+    int n;
+
+    if (!state.armed || state.paused > 0)
+        return false;
+    n = ++state.calls[f];
+    if (f != state.f || n < state.n || n >= state.n + state.times)
+        return false;
+    state.struck = true;
+    errno = state.error;
+    return true;
+}
+
+/* The wrapper of a function, with its declarations: FAIL is evaluated before a
+   call that fails. */
+#define WRAP_WITH(type, failed, name, parameters, arguments, FAIL) \
+    type __real_##name parameters; \
+    type __wrap_##name parameters; \
+    type __wrap_##name parameters \
+    { \
+        if (strikes(FAULT_##name)) { \
+            FAIL; \
+            errno = state.error; \
+            return failed; \
+        } \
+        return __real_##name arguments; \
+    }
+
+/* For those whose first parameter is the descriptor. */
+#define WRAP(type, name, parameters, arguments) \
+    WRAP_WITH(type, -1, name, parameters, arguments, lose(fd))
+
+#define WRAP_NEW(type, name, parameters, arguments) \
+    WRAP_WITH(type, -1, name, parameters, arguments, (void)0)
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+
+static void lose(int fd)
+{
+    if (state.error == EBADF)
+        __real_close(fd);
+}
+
+int __wrap_close(int fd)
+{
+    bool fails = strikes(FAULT_close);
+    int result = __real_close(fd);
+
+    if (result == -1 && errno == EBADF && state.armed && state.paused == 0 &&
+        state.error != EBADF)
+        state.stray_closes++;
+    if (!fails)
+        return result;
+    errno = state.error;
+    return -1;
+}
+
+/* ---- Memory ------------------------------------------------------------ */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void __real_free(void *memory);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+void __wrap_free(void *memory);
+
+static void *counted(void *memory)
+{
+    allocations += memory != NULL;
+    return memory;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return strikes(FAULT_malloc) ? NULL : counted(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return strikes(FAULT_calloc) ? NULL : counted(__real_calloc(count, size));
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    bool fresh = memory == NULL;
+
+    if (strikes(FAULT_realloc))
+        return NULL;
+    memory = __real_realloc(memory, size);
+    return fresh ? counted(memory) : memory;
+}
+
+void __wrap_free(void *memory)
+{
+    allocations -= memory != NULL;
+    __real_free(memory);
+}
+
+/* ---- Sockets ----------------------------------------------------------- */
+
+WRAP_NEW(int, socket, (int family, int type, int protocol),
+         (family, type, protocol))
+WRAP(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+WRAP(int, listen, (int fd, int backlog), (fd, backlog))
+WRAP(ssize_t, send, (int fd, const void *data, size_t size, int flags),
+     (fd, data, size, flags))
+WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags),
+     (fd, m, flags))
+WRAP(ssize_t, recvfrom,
+     (int fd, void *data, size_t size, int flags, struct sockaddr *a,
+      socklen_t *n),
+     (fd, data, size, flags, a, n))
+WRAP(ssize_t, sendto,
+     (int fd, const void *data, size_t size, int flags,
+      const struct sockaddr *a, socklen_t n),
+     (fd, data, size, flags, a, n))
+WRAP(int, getsockopt, (int fd, int level, int name, void *v, socklen_t *n),
+     (fd, level, name, v, n))
+WRAP(int, setsockopt, (int fd, int level, int name, const void *v, socklen_t n),
+     (fd, level, name, v, n))
+WRAP(int, getsockname, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
+WRAP(int, getpeername, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
+#ifdef ASYNCORE_HAVE_ACCEPT4
+WRAP(int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags),
+     (fd, a, n, flags))
+#else
+WRAP(int, accept, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
+#endif
+
+ssize_t __real_recv(int fd, void *data, size_t size, int flags);
+ssize_t __wrap_recv(int fd, void *data, size_t size, int flags);
+
+ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
+{
+    /* A peek is the question whether a socket has ever been connected, and
+       these two would be the wrong answer rather than a failure. */
+    bool answers = (flags & MSG_PEEK) != 0 &&
+                   (state.error == ENOTCONN || state.error == EINVAL);
+
+    if (answers || !strikes(FAULT_recv))
+        return __real_recv(fd, data, size, flags);
+    lose(fd);
+    errno = state.error;
+    return -1;
+}
+
+int __real_connect(int fd, const struct sockaddr *a, socklen_t n);
+int __wrap_connect(int fd, const struct sockaddr *a, socklen_t n);
+int __real_shutdown(int fd, int how);
+int __wrap_shutdown(int fd, int how);
+
+int __wrap_connect(int fd, const struct sockaddr *a, socklen_t n)
+{
+    if (!strikes(FAULT_connect))
+        return __real_connect(fd, a, n);
+    lose(fd);
+    if (state.error == EINTR || state.error == EINPROGRESS)
+        __real_connect(fd, a, n);
+    errno = state.error;
+    return -1;
+}
+
+int __wrap_shutdown(int fd, int how)
+{
+    static const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+    if (!strikes(FAULT_shutdown))
+        return __real_shutdown(fd, how);
+    lose(fd);
+    /* This is how a connection comes to have no peer: it is reset. */
+    if (state.error == ENOTCONN)
+        __real_connect(fd, &nobody, sizeof nobody);
+    errno = state.error;
+    return -1;
+}
+
+/* ---- Other descriptors ------------------------------------------------- */
+
+WRAP(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))
+WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
+
+/* With large files glibc gives these two names of their own. */
+#if defined(__GLIBC__) && defined(__USE_FILE_OFFSET64)
+#define REAL(name) __real_##name##64
+#define WRAPPED(name) __wrap_##name##64
+#else
+#define REAL(name) __real_##name
+#define WRAPPED(name) __wrap_##name
+#endif
+
+int REAL(fstat)(int fd, struct stat *status);
+int WRAPPED(fstat)(int fd, struct stat *status);
+int REAL(fcntl)(int fd, int command, ...);
+int WRAPPED(fcntl)(int fd, int command, ...);
+
+int WRAPPED(fstat)(int fd, struct stat *status)
+{
+    if (!strikes(FAULT_fstat))
+        return REAL(fstat)(fd, status);
+    lose(fd);
+    errno = state.error;
+    return -1;
+}
+
+int WRAPPED(fcntl)(int fd, int command, ...)
+{
+    va_list list;
+    long argument;
+
+    va_start(list, command);
+    argument = va_arg(list, long);
+    va_end(list);
+    if (!strikes(FAULT_fcntl))
+        return REAL(fcntl)(fd, command, argument);
+    lose(fd);
+    errno = state.error;
+    return -1;
+}
+
+int __real_ioctl(int fd, unsigned long request, ...);
+int __wrap_ioctl(int fd, unsigned long request, ...);
+
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    va_list list;
+    void *argument;
+
+    va_start(list, request);
+    argument = va_arg(list, void *);
+    va_end(list);
+    if (!strikes(FAULT_ioctl))
+        return __real_ioctl(fd, request, argument);
+    lose(fd);
+    errno = state.error;
+    return -1;
+}
+
+#ifdef ASYNCORE_HAVE_EVENTFD
+WRAP_NEW(int, eventfd, (unsigned value, int flags), (value, flags))
+#endif
+
+WRAP_WITH(int, state.error, pthread_mutex_init,
+          (pthread_mutex_t * mutex, const pthread_mutexattr_t *attributes),
+          (mutex, attributes), (void)0)
+
+/* ---- Waiting ----------------------------------------------------------- */
+
+#define WRAP_WAIT(name, parameters, arguments) \
+    int __real_##name parameters; \
+    int __wrap_##name parameters; \
+    int __wrap_##name parameters \
+    { \
+        state.waits += state.armed && state.paused == 0; \
+        return strikes(FAULT_##name) ? -1 : __real_##name arguments; \
+    }
+
+WRAP_WAIT(poll, (struct pollfd * fds, nfds_t count, int timeout),
+          (fds, count, timeout))
+WRAP_WAIT(select,
+          (int end, fd_set *in, fd_set *out, fd_set *pri, struct timeval *time),
+          (end, in, out, pri, time))
+#ifdef ASYNCORE_HAVE_EPOLL
+WRAP_WAIT(epoll_wait,
+          (int epoll, struct epoll_event *events, int room, int timeout),
+          (epoll, events, room, timeout))
+WRAP_NEW(int, epoll_create1, (int flags), (flags))
+WRAP_WITH(int, -1, epoll_ctl,
+          (int epoll, int operation, int fd, struct epoll_event *event),
+          (epoll, operation, fd, event), lose(fd))
+#endif
+
+/* ---- The test's side --------------------------------------------------- */
+
+void faults_arm(fault f, int n, int times, int error)
+{
+    for (int i = 0; i < FAULT_COUNT; i++)
+        state.calls[i] = 0;
+    state.waits = state.stray_closes = 0;
+    state.f = f;
+    state.n = n;
+    state.times = n > 0 ? times : 0;
+    state.error = error;
+    state.struck = false;
+    state.paused = 0;
+    state.armed = true;
+}
+
+bool faults_disarm(void)
+{
+    state.armed = false;
+    return state.struck;
+}
+
+void faults_pause(void)
+{
+    state.paused++;
+}
+
+void faults_resume(void)
+{
+    state.paused--;
+}
+
+int faults_calls(fault f)
+{
+    return state.calls[f];
+}
+
+int faults_waits(void)
+{
+    return state.waits;
+}
+
+int faults_stray_closes(void)
+{
+    return state.stray_closes;
+}
+
+int faults_allocations(void)
+{
+    return allocations;
+}
+
+int faults_descriptors(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        count += REAL(fcntl)(fd, F_GETFD) >= 0;
+    return count;
+}
