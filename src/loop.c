@@ -87,20 +87,32 @@ static int serve(asyncore_map *map, const asyncore__event *event,
     return 0;
 }
 
+/* Whether anything can ever happen. */
+static bool is_busy(asyncore_map *map)
+{
+    return map->count > 0 || map->evicted != NULL || map->timers != NULL ||
+           asyncore__calls_pending(map);
+}
+
 static int turn(asyncore_map *map, int timeout)
 {
     asyncore__event events[BATCH];
     uint64_t set_before = map->timer_order;
+    int64_t resume_at;
     uint32_t since;
     int i, n, served = 0;
 
     timeout = asyncore__starved_timeout(map, timeout);
+    resume_at = map->resume_at;
     asyncore__end_evicted(map);
     ask_all(map);
     tell_changes(map);
-    if (map->stopping)
+    /* The last one may have been closed by its predicate. */
+    if (map->stopping || !is_busy(map))
         return 0;
+    /* There is something to do before the next wait. */
     if (map->changed != ASYNCORE__END || map->evicted != NULL ||
+        map->resume_at != resume_at ||
         (map->retired != NULL && map->depth == 1))
         timeout = 0;
     timeout = asyncore__timers_timeout(map, timeout);
@@ -112,13 +124,6 @@ static int turn(asyncore_map *map, int timeout)
         served += serve(map, &events[i], since);
     asyncore__timers_run(map, set_before);
     return served;
-}
-
-/* Whether anything can ever happen. */
-static bool is_busy(asyncore_map *map)
-{
-    return map->count > 0 || map->evicted != NULL || map->timers != NULL ||
-           asyncore__calls_pending(map);
 }
 
 static void leave(asyncore_map *map)
