@@ -224,7 +224,8 @@ int asyncore_shutdown(asyncore_dispatcher *d)
 
 int asyncore__shutdown_now(asyncore_dispatcher *d)
 {
-    if (asyncore__sock_shutdown(d->fd) < 0)
+    /* While connecting, Linux would take it for a change of mind. */
+    if (!is_open(d) || asyncore__sock_shutdown(d->fd) < 0)
         return -1;
     d->shut = 1;
     return 0;
