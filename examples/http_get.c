@@ -13,6 +13,7 @@
 
 static const char usage[] = "usage: http_get http://HOST[:PORT][/PATH]";
 static const char *url;
+static bool answered;
 static int status;
 
 static void fail(const char *what, const char *why)
@@ -26,6 +27,8 @@ static void client_read(asyncore_dispatcher *d)
     char data[65536];
     ssize_t n = asyncore_recv(d, data, sizeof data);
 
+    if (n > 0)
+        answered = true;
     if (n > 0 && fwrite(data, 1, (size_t)n, stdout) != (size_t)n) {
         fail("standard output", strerror(errno));
         asyncore_close(d);
@@ -34,8 +37,8 @@ static void client_read(asyncore_dispatcher *d)
 
 static void client_close(asyncore_dispatcher *d)
 {
-    if (d->error != 0)
-        fail(url, strerror(d->error));
+    if (d->error != 0 || !answered)
+        fail(url, d->error != 0 ? strerror(d->error) : "no answer");
 }
 
 static const asyncore_handlers client_class = {
@@ -69,7 +72,8 @@ static int take_apart(char *address, size_t room, char *request, size_t size)
     else
         port = port == path ? "80" : "";
     written = snprintf(address, room, "%.*s%s", length, host, port);
-    if (length == 0 || written >= (int)room)
+    if (length == 0 || written >= (int)room ||
+        memchr(host, '@', (size_t)length) != NULL)
         return -1;
     written = snprintf(
         request, size, "GET %s%.*s HTTP/1.0\r\nHost: %.*s\r\n\r\n",

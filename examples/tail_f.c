@@ -5,8 +5,8 @@
  *     tail_f /var/log/syslog         Enter looks at once
  *
  * A regular file is always ready, at its end too: a loop that waited for it
- * there would spin. So reading pauses at the end, and the turn's timeout or a
- * line typed has it look again.
+ * there would spin. So reading pauses at the end, and a timer or a line typed
+ * has it look again.
  */
 #include <asyncore.h>
 #include <errno.h>
@@ -18,28 +18,45 @@
 
 enum { LOOK_AGAIN_MS = 200 };
 
+static const char usage[] = "usage: tail_f FILE";
 static asyncore_file_dispatcher file, input, output;
+static asyncore_timer again;
 static const char *path;
 static off_t offset; /* of what is to be printed next */
 static bool ending;
 static int status;
 
-static int fail(const char *what, const char *why)
+static void leave(void)
 {
+    asyncore_timer_cancel(&again);
     asyncore_close_all(NULL);
-    fprintf(stderr, "tail_f: %s: %s\n", what, why);
+}
+
+static int fail(const char *what, int error)
+{
+    fprintf(stderr, "tail_f: %s: %s\n", what, strerror(error));
+    leave();
     return status = 1;
+}
+
+static void look(void *arg)
+{
+    (void)arg;
+    asyncore_set_readable(&file.dispatcher, true);
 }
 
 static void at_end(asyncore_dispatcher *d)
 {
     struct stat now;
 
-    asyncore_set_readable(d, false);
-    if (ending)
-        asyncore_close_all(NULL);
-    else if (fstat(d->fd, &now) == 0 && now.st_size < offset)
+    if (ending) {
+        leave();
+        return;
+    }
+    if (fstat(d->fd, &now) == 0 && now.st_size < offset)
         offset = 0; /* truncated, and written anew */
+    asyncore_set_readable(d, false);
+    asyncore_call_later(&again, d->map, LOOK_AGAIN_MS, look, NULL);
 }
 
 /*
@@ -51,20 +68,18 @@ static void file_read(asyncore_dispatcher *d)
     char data[65536];
     ssize_t taken, n = pread(d->fd, data, sizeof data, offset);
 
-    if (n < 0) {
-        fail(path, strerror(errno));
-        return;
-    }
-    if (n == 0) {
+    if (n > 0) {
+        taken = asyncore_send(&output.dispatcher, data, (size_t)n);
+        if (taken < 0)
+            return;
+        offset += taken;
+        asyncore_set_readable(d, taken == n);
+        asyncore_set_writable(&output.dispatcher, taken < n);
+    } else if (n == 0) {
         at_end(d);
-        return;
+    } else {
+        fail(path, errno);
     }
-    taken = asyncore_send(&output.dispatcher, data, (size_t)n);
-    if (taken < 0)
-        return;
-    offset += taken;
-    asyncore_set_readable(d, taken == n);
-    asyncore_set_writable(&output.dispatcher, taken < n);
 }
 
 static const asyncore_handlers file_class = {
@@ -75,13 +90,13 @@ static const asyncore_handlers file_class = {
 static void output_write(asyncore_dispatcher *d)
 {
     asyncore_set_writable(d, false);
-    asyncore_set_readable(&file.dispatcher, true);
+    look(NULL);
 }
 
 static void output_error(asyncore_dispatcher *d, int error)
 {
     (void)d;
-    fail("standard output", strerror(error));
+    fail("standard output", error);
 }
 
 static void output_close(asyncore_dispatcher *d)
@@ -96,26 +111,19 @@ static const asyncore_handlers output_class = {
     .handle_close = output_close,
 };
 
-static void look_again(void)
-{
-    if (!asyncore_writable(&output.dispatcher))
-        asyncore_set_readable(&file.dispatcher, true);
-}
-
 static void input_read(asyncore_dispatcher *d)
 {
-    char ignored[4096];
+    char line[4096];
 
-    if (asyncore_recv(d, ignored, sizeof ignored) > 0)
-        look_again();
+    if (asyncore_recv(d, line, sizeof line) > 0)
+        look(NULL);
 }
 
 /* What was appended before the end is still printed. */
 static void input_close(asyncore_dispatcher *d)
 {
-    (void)d;
     ending = true;
-    look_again();
+    look(d);
 }
 
 static const asyncore_handlers input_class = {
@@ -126,38 +134,30 @@ static const asyncore_handlers input_class = {
 
 int main(int argc, char **argv)
 {
-    static const char usage[] = "usage: tail_f FILE";
     struct stat now;
-    int fd, served;
+    int fd;
 
     if (argc != 2) {
         fprintf(stderr, "%s\n", usage);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0)
-        return puts(usage) < 0 || fflush(stdout) != 0;
     path = argv[1];
+    if (strcmp(path, "--help") == 0)
+        return puts(usage) < 0 || fflush(stdout) != 0;
     fd = open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &now) < 0)
-        return fail(path, strerror(errno));
+        return fail(path, errno);
     if (!S_ISREG(now.st_mode))
-        return fail(path, "not a regular file");
+        return fail(path, S_ISDIR(now.st_mode) ? EISDIR : ESPIPE);
     offset = now.st_size;
     if (asyncore_file_dispatcher_init(&file, &file_class, fd, NULL) < 0)
-        return fail(path, strerror(errno));
-    if (asyncore_file_dispatcher_init(&output, &output_class, STDOUT_FILENO,
-                                      NULL) < 0)
-        return fail("standard output", strerror(errno));
-    if (asyncore_file_dispatcher_init(&input, &input_class, STDIN_FILENO,
-                                      NULL) < 0)
-        return fail("standard input", strerror(errno));
+        return fail(path, errno);
+    if (asyncore_file_dispatcher_init(&output, &output_class, 1, NULL) < 0)
+        return fail("standard output", errno);
+    if (asyncore_file_dispatcher_init(&input, &input_class, 0, NULL) < 0)
+        return fail("standard input", errno);
     asyncore_set_readable(&output.dispatcher, false);
-    while (asyncore_map_count(NULL) > 0) {
-        served = asyncore_poll(NULL, LOOK_AGAIN_MS);
-        if (served < 0)
-            return fail("poll", strerror(errno));
-        if (served == 0)
-            look_again();
-    }
+    if (asyncore_loop(NULL, -1, -1) < 0)
+        fail("loop", errno);
     return status;
 }

@@ -1,0 +1,919 @@
+"""chat_server, driven by people of all kinds."""
+
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import struct
+import termios
+import time
+import unittest
+
+import support
+from support import BACKEND, DEADLINE, MEBIBYTE
+
+CHAT_SERVER = None
+
+WELCOME = "* Welcome to the chat. What is your name?"
+BAD_NAME = "* A name has 1 to 20 letters (a to z), digits, - or _."
+TOO_LONG = "* That line was too long: 1024 bytes at most."
+CLOSING = "* The server is closing down. Goodbye!"
+DROPPED = "* %s was too far behind, and is dropped"
+
+IAC = b"\xff"
+TELNET = [
+    b"\xff\xfb\x18",              # WILL TERMINAL-TYPE
+    b"\xff\xfd\x03",              # DO SUPPRESS-GO-AHEAD
+    b"\xff\xfb\x0a",              # WILL option 10, which is a newline
+    b"\xff\xfe\xff",              # DONT option 255, which is IAC
+    b"\xff\xfa\x1f\0\x0a\0\x0d\xff\xf0",        # a window of 10 by 13
+    b"\xff\xfa\x18\0xterm\r\n\xff\xff\n\xff\xf0",
+    b"\xff\xf1",                  # NOP
+    b"\xff\xf6",                  # ARE YOU THERE
+    b"\xff\xff",                  # a data byte 255
+]
+
+
+class Person:
+    """One end of a connection to the server, by the line."""
+
+    def __init__(self, server):
+        self.socket = server.connect()
+        self.name = None
+        self.data = b""
+
+    def close(self):
+        self.socket.close()
+
+    def reset(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                               struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def send_split(self, data):
+        """A byte at a time, each read before the next is sent: which only a
+        unix socket tells."""
+        for i in range(len(data)):
+            self.send(data[i:i + 1])
+            support.wait_until(self.is_all_read, "byte %d is read" % i)
+
+    def is_all_read(self):
+        left = fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4))
+        return struct.unpack("i", left)[0] == 0
+
+    def say(self, *lines):
+        self.send("".join(line + "\n" for line in lines).encode())
+
+    def line(self):
+        while b"\n" not in self.data:
+            piece = self.socket.recv(65536)
+            if not piece:
+                raise AssertionError("the end; before it: %r" % self.data)
+            self.data += piece
+        line, self.data = self.data.split(b"\n", 1)
+        if not line.endswith(b"\r"):
+            raise AssertionError("no CR LF: %r" % line)
+        return line[:-1].decode()
+
+    def expect(self, *lines):
+        for line in lines:
+            got = self.line()
+            if got != line:
+                raise AssertionError("%r instead of %r" % (got, line))
+
+    def expect_nothing(self):
+        """Nothing came before what is asked for now."""
+        self.say("/msg %s still nothing?" % self.name)
+        self.expect("%s, to you only: still nothing?" % self.name)
+
+    def expect_end(self):
+        piece = self.data or self.socket.recv(65536)
+        if piece:
+            raise AssertionError("%r instead of the end" % piece)
+        self.close()
+
+
+def alone(room):
+    return "* You are in %s. Nobody else is here yet." % room
+
+
+def together(room, others):
+    return "* You are in %s, with %d other%s." % (room, others,
+                                                 "s" if others > 1 else "")
+
+
+class ChatCase(support.Case):
+
+    def command(self, *arguments):
+        backend = ["--backend", BACKEND] if BACKEND else []
+        return [CHAT_SERVER] + backend + list(arguments)
+
+    def serve(self, address="0", **kwargs):
+        server = support.Server(*self.command(address), **kwargs)
+        self.addCleanup(server.end)
+        return server
+
+    def serve_unix(self):
+        return self.serve("unix:" + self.path("socket"))
+
+    def guest(self, server):
+        guest = self.close_later(Person(server))
+        guest.expect(WELCOME)
+        return guest
+
+    def come_in(self, server, name, *present):
+        """One who is in the lobby, where those present have seen it."""
+        person = self.guest(server)
+        person.say(name)
+        person.name = name
+        person.expect("* Hello, %s! /help tells what one can do here." % name,
+                      together("lobby", len(present)) if present else
+                      alone("lobby"))
+        for other in present:
+            other.expect("* %s has come in" % name)
+        return person
+
+    def people(self, server, *names):
+        """In the lobby, and nothing that happened is left to read."""
+        present = []
+        for name in names:
+            present.append(self.come_in(server, name, *present))
+        return present
+
+    def assert_stops(self, server, number=signal.SIGTERM):
+        self.assertEqual(server.stop(number), (0, b"", b""))
+
+
+class TestStart(ChatCase):
+
+    def test_addresses(self):
+        for address in ("0", "127.0.0.1:0", "unix:" + self.path("socket")):
+            server = self.serve(address)
+            self.people(server, "ann", "bob")
+            self.assert_stops(server)
+        self.assertFalse(os.path.lexists(self.path("socket")))
+
+    @unittest.skipUnless(support.has_ipv6(), "no IPv6")
+    def test_ipv6(self):
+        server = self.serve("[::1]:0")
+        self.assertRegex(server.address, r"^\[::1\]:[1-9][0-9]*$")
+        self.people(server, "ann", "bob")
+        self.assert_stops(server)
+
+    def test_default(self):
+        """The one fixed port here; a stranger may have it."""
+        program = self.program(*self.command())
+        if program.read_until(b"\n"):
+            program.signal(signal.SIGTERM)
+            self.assertEqual(program.finish(), (0, b"", b""))
+        else:
+            status, _, err = program.finish()
+            self.assertEqual(status, 1)
+            self.assert_one_line(err, b"127.0.0.1:8008: Address already")
+
+    def test_busy_port(self):
+        server = self.serve()
+        status, out, err = support.run(*self.command(server.address))
+        self.assertEqual((status, out), (1, b""))
+        self.assert_one_line(err, server.address.encode(),
+                             b"Address already in use")
+        self.people(server, "ann", "bob")
+        self.assert_stops(server)
+
+    def test_stale_path(self):
+        killed = self.serve_unix()
+        killed.signal(signal.SIGKILL)
+        killed.finish()
+        self.people(self.serve_unix(), "ann", "bob")
+
+    def test_misuse(self):
+        for arguments in (["nonsense"], [""], ["127.0.0.1:"], ["1", "2"],
+                          ["--backend"], ["--backend", "none", "0"],
+                          ["0", "--backend", "poll"]):
+            with self.subTest(arguments):
+                self.assert_misuse(CHAT_SERVER, *arguments)
+        self.assert_help(CHAT_SERVER)
+
+    def test_output_full(self):
+        with open("/dev/full", "wb") as full:
+            status, _, err = support.run(*self.command("0"), stdout=full)
+        self.assertEqual(status, 1)
+        self.assert_one_line(err, b"standard output: No space left")
+
+
+class TestNames(ChatCase):
+
+    def test_who_came(self):
+        server = self.serve()
+        ann, bob, _ = self.people(server, "ann", "bob", "carl")
+        ann.expect_nothing()
+        bob.expect_nothing()
+
+    def test_bad_names(self):
+        guest = self.guest(self.serve())
+        for name in ("", " ", "two words", "x" * 21, "zo\u00eb", "a.b", "/who",
+                     "\u200b", "*", "a:", "x" * 1000):
+            guest.say(name)
+            guest.expect(BAD_NAME)
+        guest.say("x" * 20)
+        guest.expect("* Hello, %s! /help tells what one can do here."
+                     % ("x" * 20), alone("lobby"))
+
+    def test_name_clash(self):
+        server = self.serve()
+        self.people(server, "Ann")
+        guest = self.guest(server)
+        for name in ("Ann", "ann", "ANN"):
+            guest.say(name)
+            guest.expect("* There is a Ann here already.")
+
+    def test_guests_have_no_names(self):
+        """And hear nothing, and are not heard of."""
+        server = self.serve()
+        guest = self.guest(server)
+        ann, bob = self.people(server, "ann", "bob")
+        ann.say("hello?")
+        bob.expect("ann: hello?")
+        ann.say("/who")
+        ann.expect("* ann bob")
+        self.guest(server).close()
+        self.guest(server).reset()
+        server.wait_for_clients(3)
+        ann.expect_nothing()
+        guest.say("!")
+        guest.expect(BAD_NAME)
+
+    def test_quit_without_a_name(self):
+        server = self.serve()
+        ann, = self.people(server, "ann")
+        guest = self.guest(server)
+        guest.say("/quit")
+        guest.expect("* Goodbye!")
+        guest.expect_end()
+        ann.expect_nothing()
+
+    def test_nick(self):
+        ann, bob = self.people(self.serve(), "ann", "bob")
+        ann.say("/nick Anna")
+        for person in (ann, bob):
+            person.expect("* ann is now called Anna")
+        ann.say("it is me")
+        bob.expect("Anna: it is me")
+        ann.say("/nick ANNA")  # one's own name in other letters
+        bob.expect("* Anna is now called ANNA")
+
+    def test_bad_nick(self):
+        ann, bob = self.people(self.serve(), "ann", "bob")
+        for line, answer in (("/nick", BAD_NAME), ("/nick ", BAD_NAME),
+                             ("/nick a b", BAD_NAME),
+                             ("/nick " + "x" * 21, BAD_NAME),
+                             ("/nick Bob", "* There is a bob here already.")):
+            ann.say(line)
+            ann.expect(answer)
+        ann.say("still I")
+        bob.expect("ann: still I")
+
+    def test_name_is_free_again(self):
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.say("/nick anna")
+        bob.expect("* ann is now called anna")
+        self.come_in(server, "ann", bob, ann).reset()
+        bob.expect("* ann has lost the connection")
+        bob.say("/nick ann")
+        bob.expect("* bob is now called ann")
+
+
+class TestRooms(ChatCase):
+
+    def test_join(self):
+        ann, bob = self.people(self.serve(), "ann", "bob")
+        ann.say("/join garden")
+        ann.expect(alone("garden"))
+        bob.expect("* ann has gone to garden")
+        ann.say("birds!")
+        bob.say("nobody here")
+        ann.expect_nothing()
+        bob.expect_nothing()
+        bob.say("/join Garden")  # it is the same
+        bob.expect(together("garden", 1))
+        ann.expect("* bob has come in")
+        ann.say("birds!")
+        bob.expect("ann: birds!")
+        ann.say("/join lobby")
+        bob.expect("* ann has gone to lobby")
+
+    def test_join_where_one_is(self):
+        ann, bob = self.people(self.serve(), "ann", "bob")
+        ann.say("/join LOBBY")
+        ann.expect("* You are in lobby already.")
+        bob.expect_nothing()
+
+    def test_bad_rooms(self):
+        ann, = self.people(self.serve(), "ann")
+        for line in ("/join", "/join a b", "/join " + "x" * 21, "/join \u00e9"):
+            ann.say(line)
+            ann.expect("* A room is called by 1 to 20 letters, digits, - or _.")
+
+    def test_rooms(self):
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.say("/rooms")
+        ann.expect("* lobby: 2")
+        ann.say("/join a", "/join b", "/rooms")
+        ann.expect(alone("a"), alone("b"), "* lobby: 1", "* b: 1")
+        bob.expect("* ann has gone to a")
+        bob.say("/join c", "/rooms")
+        bob.expect(alone("c"))
+        self.assertEqual({bob.line() for _ in range(3)},
+                         {"* lobby: 0", "* b: 1", "* c: 1"})
+        ann.reset()
+        support.wait_until(lambda: self.rooms(bob) == ["* lobby: 0", "* c: 1"],
+                           "an empty room is no more")
+
+    def rooms(self, person):
+        person.say("/rooms", "/msg %s end" % person.name)
+        lines = []
+        while not lines or not lines[-1].endswith("end"):
+            lines.append(person.line())
+        return lines[:-1]
+
+    def test_many_rooms(self):
+        """Each goes when it is left."""
+        ann, = self.people(self.serve(), "ann")
+        for i in range(1000):
+            ann.say("/join room%d" % i)
+            ann.expect(alone("room%d" % i))
+        self.assertEqual(self.rooms(ann), ["* lobby: 0", "* room999: 1"])
+
+
+class TestCommands(ChatCase):
+
+    def test_who(self):
+        server = self.serve()
+        ann, bob, carl = self.people(server, "ann", "bob", "carl")
+        ann.say("/who")
+        ann.expect("* ann bob carl")
+        carl.say("/join garden", "/who")
+        carl.expect(alone("garden"), "* carl")
+        bob.expect("* carl has gone to garden")
+        bob.say("/WHO is there")
+        bob.expect("* ann bob")
+
+    def test_who_of_many(self):
+        """On lines that a terminal has room for."""
+        server = self.serve()
+        names = ["x" * (i % 15 + 1) + "-%d" % i for i in range(100)]
+        last = None
+        for name in names:
+            last = self.guest(server)
+            last.say(name)
+            last.line()
+            last.line()
+        last.say("/who", "/msg %s end" % names[-1])
+        listed = []
+        line = last.line()
+        while not line.endswith("end"):
+            self.assertLess(len(line), 80)
+            self.assertTrue(line.startswith("* "))
+            listed += line[2:].split(" ")
+            line = last.line()
+        self.assertEqual(listed, names)
+
+    def test_msg(self):
+        ann, bob, carl = self.people(self.serve(), "ann", "bob", "carl")
+        ann.say("/msg bob a secret,  with two  spaces")
+        bob.expect("ann, to you only: a secret,  with two  spaces")
+        bob.say("/join garden", "/msg  ANN  from afar")
+        ann.expect("* bob has gone to garden", "bob, to you only: from afar")
+        carl.expect("* bob has gone to garden")
+        carl.expect_nothing()
+
+    def test_bad_msg(self):
+        ann, = self.people(self.serve(), "ann")
+        for line in ("/msg", "/msg bob", "/msg bob  "):
+            ann.say(line)
+            ann.expect("* /msg NAME TEXT: to whom, and what?")
+        for name in ("bob", "x" * 500, "\u00e9"):
+            ann.say("/msg %s hello" % name)
+            ann.expect("* Nobody here is called so.")
+
+    def test_help(self):
+        ann, = self.people(self.serve(), "ann")
+        ann.say("/help")
+        self.assertIn("said to all in your room", ann.line())
+        for command in ("nick NAME", "join ROOM", "who", "rooms",
+                        "msg NAME TEXT", "quit", "help"):
+            line = ann.line()
+            self.assertEqual(line.split()[:len(command.split()) + 1],
+                             ("* /" + command).split())
+            self.assertLess(len(line), 80)
+        ann.expect_nothing()
+
+    def test_unknown(self):
+        ann, bob = self.people(self.serve(), "ann", "bob")
+        for line in ("/", "/ help", "/helpme", "/h", "//", "/etc/passwd",
+                     "/\u00e9"):
+            ann.say(line)
+            ann.expect("* There is no such command; /help lists them.")
+        bob.expect_nothing()
+
+    def test_quit(self):
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.say("/quit", "too late")
+        ann.expect("* Goodbye!")
+        ann.expect_end()
+        bob.expect("* ann has left")
+        server.wait_for_clients(1)
+        bob.expect_nothing()
+
+
+class TestLines(ChatCase):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.serve_unix()
+        self.ann, self.bob = self.people(self.server, "ann", "bob")
+
+    def assert_heard(self, sent, *lines):
+        """What ann sends is what bob gets, and all that he gets."""
+        self.ann.send(sent)
+        self.bob.expect(*["ann: " + line for line in lines])
+        self.ann.expect_nothing()
+        self.bob.expect_nothing()
+
+    def assert_heard_split(self, sent, *lines):
+        self.assert_heard(sent, *lines)
+        self.ann.send_split(sent)
+        self.assert_heard(b"", *lines)
+
+    def test_ends(self):
+        self.assert_heard_split(b"one\ntwo\r\nthree\r\0four\n\n\r\nfive\r\r\n",
+                                "one", "two", "three", "four", "five")
+
+    def test_many_at_once(self):
+        lines = ["line %d" % i for i in range(1000)]
+        self.assert_heard("".join(line + "\n" for line in lines).encode(),
+                          *lines)
+
+    def test_spaces(self):
+        self.assert_heard(b"  a \t b  \n \n\t\n", "  a   b")
+
+    def test_longest(self):
+        longest = "x" * 1024
+        self.assert_heard_split(longest.encode() + b"\r\n", longest)
+        self.assert_heard("\u00e9".encode() * 512 + b"\n", "\u00e9" * 512)
+
+    def test_too_long(self):
+        for size in (1025, 1026, 4096, 65535, 65536, 65537, MEBIBYTE):
+            self.ann.send(b"x" * size + b"\nnext\n")
+            self.ann.expect(TOO_LONG)
+            self.bob.expect("ann: next")
+        self.ann.send_split(b"x" * 1030 + b"\nnext\n")
+        self.ann.expect(TOO_LONG)
+        self.assert_heard(b"", "next")
+
+    def test_too_long_for_a_name(self):
+        guest = self.guest(self.server)
+        guest.send(b"x" * 5000 + b"\ncarl\n")
+        guest.expect(TOO_LONG, "* Hello, carl! /help tells what one can do here.")
+
+    def test_utf8(self):
+        text = "na\u00efve \u65e5\u672c\u8a9e \U0001f600 \u05d0 \u00a0 \ud7ff\ue000 \U0010ffff"
+        self.assert_heard_split(text.encode() + b"\n", text)
+
+    def test_not_utf8(self):
+        for given, wanted in ((b"\x80", "?"), (b"\xc3", "?"), (b"a\xc3b", "a?b"),
+                              (b"\xc0\xaf", "??"), (b"\xc1\xbf", "??"),
+                              (b"\xe0\x80\xaf", "???"),
+                              (b"\xed\xa0\x80", "???"),
+                              (b"\xf0\x80\x80\xaf", "????"),
+                              (b"\xf4\x90\x80\x80", "????"),
+                              (b"\xf5x", "?x"), (b"\xfe", "?"),
+                              (b"\xe2\x82", "??"), (b"\xe2\x82x", "??x"),
+                              (b"\xf0\x9f\x98", "???"),
+                              ("gr\u00fcn".encode("latin-1"), "gr?n")):
+            self.assert_heard(given + b"\n", wanted)
+
+    def test_every_byte(self):
+        for byte in range(256):
+            wanted = "<>"
+            if 32 <= byte < 127:
+                wanted = "<%c>" % byte
+            elif byte >= 128 and byte != 255:
+                wanted = "<?>"
+            elif byte == 9:
+                wanted = "< >"
+            elif byte == 255:  # what follows it is a telnet command
+                wanted = "<"
+            sent = b"<" + bytes([byte]) + b">\n"
+            if byte == 10:
+                self.assert_heard(sent, "<", ">")
+            else:
+                self.assert_heard(sent, wanted)
+
+    def test_control_characters(self):
+        self.assert_heard(b"\x1b[2J\x07a\0b\x7f\x08\x0bc\n", "[2Jabc")
+        self.assert_heard("\u0080x\u009b31m\u009fy\n".encode(), "x31my")
+
+    def test_telnet(self):
+        for command in TELNET:
+            wanted = "a?b" if command == IAC + IAC else "ab"
+            # 255 as data is no UTF-8, and is dropped with its IAC.
+            wanted = "ab"
+            self.assert_heard_split(b"a" + command + b"b\n", wanted)
+        self.assert_heard_split(b"".join(TELNET) + b"x\r\n", "x")
+
+    def test_telnet_in_a_character(self):
+        self.assert_heard_split(b"\xc3\xff\xf1\xa9\r\xff\xf1\n", "\u00e9")
+
+    def test_telnet_before_the_name(self):
+        guest = self.guest(self.server)
+        guest.send_split(b"".join(TELNET))
+        guest.send(b"carl\r\n")
+        guest.expect("* Hello, carl! /help tells what one can do here.")
+
+    def test_only_telnet(self):
+        """Much of it, and no line: nothing happens, nothing is kept."""
+        before = self.server.memory()
+        for _ in range(100):
+            self.ann.send(b"\xff\xf1" * 50000)
+        self.assert_heard(b"x\n", "x")
+        if not self.server.is_sanitized():
+            self.assertLess(self.server.memory() - before, MEBIBYTE)
+
+
+class TestLeaving(ChatCase):
+
+    def test_half_close(self):
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.send(b"one\ntwo\ncut o")
+        ann.socket.shutdown(socket.SHUT_WR)
+        bob.expect("ann: one", "ann: two", "* ann has left")
+        ann.expect("* Goodbye!")
+        ann.expect_end()
+        server.wait_for_clients(1)
+
+    def test_all_in_one(self):
+        """As of a script: (echo ann; echo hello; echo /who) | nc"""
+        server = self.serve()
+        bob, = self.people(server, "bob")
+        ann = self.guest(server)
+        ann.send(b"ann\nhello\n/who\n")
+        ann.socket.shutdown(socket.SHUT_WR)
+        ann.expect("* Hello, ann! /help tells what one can do here.",
+                   together("lobby", 1))
+        self.assertEqual(set(ann.line()[2:].split()), {"ann", "bob"})
+        ann.expect("* Goodbye!")
+        ann.expect_end()
+        bob.expect("* ann has come in", "ann: hello", "* ann has left")
+
+    def test_close(self):
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.close()
+        bob.expect("* ann has left")
+        server.wait_for_clients(1)
+
+    def test_reset(self):
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.send(b"cut o")
+        ann.reset()
+        bob.expect("* ann has lost the connection")
+        bob.expect_nothing()
+        server.wait_for_clients(1)
+
+    def test_all_reset_at_once(self):
+        """Found out in the middle of telling one of them."""
+        server = self.serve()
+        for _ in range(5):
+            ann, = self.people(server, "ann")
+            crowd = []
+            for i in range(200):
+                crowd.append(self.guest(server))
+                crowd[-1].say("p%d" % i)
+            for i in range(200):
+                ann.expect("* p%d has come in" % i)
+            server.signal(signal.SIGSTOP)
+            for person in crowd:
+                person.reset()
+            ann.say(*["are you there?"] * 10)
+            server.signal(signal.SIGCONT)
+            self.assertEqual({ann.line() for _ in crowd},
+                             {"* p%d has lost the connection" % i
+                              for i in range(200)})
+            ann.expect_nothing()
+            ann.say("/quit")
+            ann.expect("* Goodbye!")
+            ann.expect_end()
+            server.wait_for_clients(0)
+        self.assert_stops(server)
+
+    def test_quit_and_stay(self):
+        """Who is told goodbye and does not go is gone in the end."""
+        server = self.serve()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.say("/quit")
+        bob.expect("* ann has left")
+        ann.expect("* Goodbye!")
+        # The name is free while the connection ends.
+        self.come_in(server, "ann", bob)
+        server.wait_for_clients(2)
+        self.assertEqual(ann.socket.recv(1), b"")
+
+    def test_quit_with_answers_unread(self):
+        """They come before the goodbye."""
+        ann, = self.people(self.serve_unix(), "ann")
+        ann.say(*["/help"] * 1000 + ["/quit"])
+        lines = 0
+        while ann.line() != "* Goodbye!":
+            lines += 1
+        self.assertEqual(lines, 8000)
+        ann.expect_end()
+
+
+class TestStuckReader(ChatCase):
+
+    def stick(self, server):
+        """Ann talks, bob listens, and stu does not."""
+        ann, stu, bob = self.people(server, "ann", "stu", "bob")
+        ann.expect_nothing()
+        said = 0
+        text = "x" * 1000
+        line = bob
+        while True:
+            ann.say(*["%d %s" % (i, text) for i in range(said, said + 10)])
+            for i in range(said, said + 10):
+                line = bob.line()
+                if line == DROPPED % "stu":
+                    line = bob.line()
+                    self.assertEqual(line, "ann: %d %s" % (i, text))
+                    dropped = True
+                else:
+                    dropped = False
+                    self.assertEqual(line, "ann: %d %s" % (i, text))
+                if dropped:
+                    for j in range(i + 1, said + 10):
+                        bob.expect("ann: %d %s" % (j, text))
+                    break
+            said += 10
+            if dropped:
+                break
+            self.assertLess(said, 64 * 1024, "nobody was dropped")
+        ann.expect(DROPPED % "stu")
+        return ann, bob, stu, said, "ann: %d " + text
+
+    def assert_undisturbed(self, server, ann, bob):
+        server.wait_for_clients(2)
+        ann.say("/who")
+        ann.expect("* ann bob")
+        bob.say("where is stu?")
+        ann.expect("bob: where is stu?")
+        self.assert_stops(server)
+
+    def test_dropped_at_a_mebibyte(self):
+        server = self.serve_unix()
+        ann, bob, stu, said, line = self.stick(server)
+        # Beside the mebibyte there is what the kernel has taken.
+        size = said * (len(line % 1000) + 2)
+        self.assertGreater(size, MEBIBYTE)
+        self.assertLess(size, MEBIBYTE * 3 // 2)
+        # What he was sent is whole, and then it ends.
+        stu.expect("* bob has come in")
+        with self.assertRaisesRegex(AssertionError, "the end"):
+            for i in range(said):
+                stu.expect(line % i)
+        self.assert_undisturbed(server, ann, bob)
+
+    def test_tcp(self):
+        server = self.serve()
+        ann, bob, _, _, _ = self.stick(server)
+        self.assert_undisturbed(server, ann, bob)
+
+    def test_in_private(self):
+        """Others in the room hear of it too."""
+        server = self.serve_unix()
+        ann, stu, bob = self.people(server, "ann", "stu", "bob")
+        text = "/msg stu " + "x" * 1000
+        for _ in range(200):
+            ann.say(*[text] * 10)
+            ann.say("/msg ann done")
+            line = ann.line()
+            if line != "ann, to you only: done":
+                break
+        self.assertEqual(line, DROPPED % "stu")
+        bob.expect(DROPPED % "stu")
+        bob.expect_nothing()
+
+    def test_answers_unread(self):
+        """Who does not read his answers is not asked for more, and is not
+        dropped: nobody else gives him anything to read."""
+        server = self.serve_unix()
+        ann, bob = self.people(server, "ann", "bob")
+        before = server.memory()
+        ann.socket.setblocking(False)
+        sent = 0
+        with self.assertRaises(BlockingIOError):
+            while sent < 64 * MEBIBYTE:
+                sent += ann.socket.send(b"/help\n" * 10000)
+        support.wait_until(lambda: self.is_idle(server), "it is idle")
+        if not server.is_sanitized():
+            self.assertLess(server.memory() - before, 2 * MEBIBYTE)
+        bob.say("/who")
+        bob.expect("* ann bob")
+        ann.socket.settimeout(DEADLINE)
+        answers, piece = 0, b""
+        while answers < sent // 6:
+            piece = piece[-20:] + ann.socket.recv(65536)
+            answers += piece.count(b"* /help ")
+            piece = piece[piece.rfind(b"\n") + 1:]
+        self.assertEqual(answers, sent // 6)
+        server.wait_for_clients(2)
+
+    def is_idle(self, server):
+        ticks = server.ticks()
+        time.sleep(0.1)
+        return server.ticks() == ticks
+
+
+class TestGoodbye(ChatCase):
+
+    def assert_goodbye(self, server, people, number=signal.SIGTERM):
+        server.signal(number)
+        for person in people:
+            person.expect(CLOSING)
+            person.expect_end()
+        self.assertEqual(server.finish(), (0, b"", b""))
+
+    def test_goodbye(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server = self.serve()
+            ann, bob = self.people(server, "ann", "bob")
+            bob.say("/join garden")
+            bob.expect(alone("garden"))
+            ann.expect("* bob has gone to garden")
+            self.assert_goodbye(server, [ann, bob, self.guest(server)], number)
+
+    def test_nobody_there(self):
+        self.assert_stops(self.serve())
+
+    def test_both_signals(self):
+        for _ in range(20):
+            server = self.serve()
+            server.signal(signal.SIGINT)
+            self.assert_stops(server)
+
+    def test_drains(self):
+        """Who reads late, but reads, gets everything."""
+        server = self.serve_unix()
+        ann, bob = self.people(server, "ann", "bob")
+        ann.say(*["x" * 1000] * 900)
+        ann.expect_nothing()
+        server.signal(signal.SIGTERM)
+        for _ in range(900):
+            bob.expect("ann: " + "x" * 1000)
+        for person in (ann, bob):
+            person.expect(CLOSING)
+            person.expect_end()
+        self.assertEqual(server.finish(), (0, b"", b""))
+
+    def test_who_does_not_read(self):
+        """It ends without them, after about a second."""
+        server = self.serve_unix()
+        ann, _, _ = self.people(server, "ann", "bob", "carl")
+        ann.say(*["x" * 1000] * 900)
+        ann.expect("* bob has come in", "* carl has come in")
+        ann.expect_nothing()
+        started = time.monotonic()
+        self.assert_stops(server)
+        self.assertGreater(time.monotonic() - started, 0.9)
+        self.assertLess(time.monotonic() - started, 10)
+
+    def test_nobody_else_comes_in(self):
+        server = self.serve()
+        self.people(server, "ann")  # who stays till she is thrown out
+        server.signal(signal.SIGTERM)
+
+        def is_refused():
+            try:
+                server.connect().close()
+                return False
+            except ConnectionError:
+                return True
+        support.wait_until(is_refused, "new connections are refused")
+        self.assertEqual(server.finish(), (0, b"", b""))
+
+
+class TestCrowd(ChatCase):
+    """In one room, of whom some talk at once."""
+
+    def gather(self, server, count):
+        """Sockets in the lobby that have seen all others come in."""
+        crowd = [Person(server) for _ in range(count)]
+        for i, person in enumerate(crowd):
+            self.close_later(person)
+            person.say("p%d" % i)
+            person.expect(WELCOME)
+            person.line()
+            person.line()
+        for i, person in enumerate(crowd):
+            for j in range(i + 1, count):
+                person.expect("* p%d has come in" % j)
+        return crowd
+
+    def talk(self, server, count, talkers, lines, size=10, stuck=()):
+        """Every talker says all its lines at once; everyone gets every line
+        of the others once, in one order per speaker."""
+        crowd = self.gather(server, count)
+        padding = "x" * size
+        for i in range(talkers):
+            crowd[i].pending = "".join(
+                "%d %s\n" % (k, padding) for k in range(lines)).encode()
+        selector = selectors.DefaultSelector()
+        self.addCleanup(selector.close)
+        listening = [p for i, p in enumerate(crowd) if i not in stuck]
+        for i, person in enumerate(crowd):
+            person.socket.setblocking(False)
+            person.received = []
+            person.missing = lines * (talkers - (i < talkers))
+            person.missing += len(stuck)
+            if i not in stuck:
+                events = selectors.EVENT_READ
+                if i < talkers:
+                    events |= selectors.EVENT_WRITE
+                selector.register(person.socket, events, person)
+        until = time.monotonic() + 90
+        waiting = len(listening)
+        while waiting > 0:
+            ready = selector.select(until - time.monotonic())
+            self.assertTrue(ready, "%d are still waiting" % waiting)
+            for key, events in ready:
+                person = key.data
+                if events & selectors.EVENT_WRITE:
+                    n = person.socket.send(person.pending)
+                    person.pending = person.pending[n:]
+                    if not person.pending:
+                        selector.modify(person.socket, selectors.EVENT_READ,
+                                        person)
+                if events & selectors.EVENT_READ:
+                    piece = person.socket.recv(65536)
+                    self.assertTrue(piece, "the end")
+                    person.received.append(piece)
+                    person.missing -= piece.count(b"\n")
+                    if person.missing == 0:
+                        waiting -= 1
+        expected = [list(map(str, range(lines)))] * talkers
+        for i, person in enumerate(crowd):
+            if i in stuck:
+                continue
+            person.socket.settimeout(DEADLINE)
+            heard = [[] for _ in range(talkers)]
+            dropped = set()
+            for line in b"".join(person.received).decode().split("\r\n")[:-1]:
+                if line[0] == "*":
+                    dropped.add(line)
+                else:
+                    speaker, number, text = line.split(" ")
+                    if text != padding:
+                        raise AssertionError("p%d heard %r" % (i, line))
+                    heard[int(speaker[1:-1])].append(number)
+            if i < talkers:
+                self.assertEqual(heard[i], [])
+                heard[i] = expected[i]
+            self.assertTrue(heard == expected, "what p%d heard" % i)
+            self.assertEqual(dropped, {DROPPED % ("p%d" % j) for j in stuck})
+            person.name = "p%d" % i
+        listening[0].expect_nothing()
+        listening[-1].expect_nothing()
+        return listening
+
+    def test_1000_of_whom_100_talk(self):
+        support.raise_descriptor_limit()
+        server = self.serve()
+        self.people(server, "ann")[0].close()
+        server.wait_for_clients(0)
+        before = server.memory()
+        for person in self.talk(server, 1000, 100, 10):
+            person.close()
+        server.wait_for_clients(0)
+        if not server.is_sanitized():
+            self.assertLess(server.memory() - before, MEBIBYTE)
+        self.people(server, "ann", "bob")
+        self.assert_stops(server)
+
+    def test_one_is_stuck(self):
+        server = self.serve_unix()
+        self.talk(server, 100, 20, 80, 1000, stuck=[50])
+        server.wait_for_clients(99)
+        self.assert_stops(server)
+
+
+if __name__ == "__main__":
+    support.main(["CHAT_SERVER"])
