@@ -333,7 +333,12 @@ struct asyncore_dispatcher {
     unsigned eof : 1;         /* the peer has finished sending */
     unsigned shut : 1;        /* we have, or shall when drained */
     unsigned muted : 1;       /* hung up behind unread data, see dispatch.c */
+    unsigned listed : 1;      /* in its map */
     unsigned asked : 1;       /* before every wait, see map.h */
+    unsigned primed : 1;      /* has input of its own, as if readable */
+    unsigned held : 1;        /* its class takes no input now */
+    unsigned serving : 1;     /* its class is being given input */
+    unsigned draining : 1;    /* asynchat_close_when_done */
     unsigned blocking : 1;    /* gets its blocking mode back when closed */
     unsigned sigpipe : 1;     /* write(2) to it may raise SIGPIPE */
     unsigned lost : 1;        /* its descriptor is not there to close */

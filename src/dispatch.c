@@ -12,6 +12,11 @@
 
 enum { ASKED = POLLIN | POLLPRI | POLLOUT };
 
+static bool has_unread(const asyncore_dispatcher *d)
+{
+    return d->primed || asyncore__sock_unread(d->fd);
+}
+
 /* Hung up or broken, and nothing is asked. It is over, unless a reader that
    pauses has left something unread. A hangup cannot be left unreported, so d
    is not watched until something is asked again. */
@@ -25,8 +30,7 @@ static void hung_up(asyncore_dispatcher *d, unsigned ready)
     /* The end of a pipe whose reader has gone, which has no SO_ERROR. */
     if (error == 0 && (ready & POLLERR) != 0)
         error = d->sigpipe ? EPIPE : 0;
-    if (error == 0 &&
-        (!d->stream || (!d->eof && asyncore__sock_unread(d->fd)))) {
+    if (error == 0 && (!d->stream || (!d->eof && has_unread(d)))) {
         d->muted = 1;
         asyncore__update(d);
     } else if (!d->stream) {

@@ -63,7 +63,7 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
         return mask | POLLOUT;
     if (d->stream && !d->connected)
         return 0;
-    if (readable && !d->eof)
+    if (readable && !d->eof && !d->held)
         mask |= POLLIN | (d->handlers->handle_expt != NULL ? POLLPRI : 0u);
     if (writable)
         mask |= POLLOUT;
@@ -81,8 +81,9 @@ static void set_interest(asyncore_dispatcher *d, unsigned mask)
 void asyncore__update(asyncore_dispatcher *d)
 {
     /* Those that are asked will be, before the next wait. */
-    if (asyncore__in_map(d) && d->handlers->readable == NULL &&
-        d->handlers->writable == NULL)
+    if (asyncore__in_map(d) &&
+        (d->closing || d->connecting ||
+         (d->handlers->readable == NULL && d->handlers->writable == NULL)))
         set_interest(d, interest(d, d->reading, d->writing || d->queued));
 }
 
@@ -94,7 +95,8 @@ static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
 
     *readable = d->reading;
     *writable = d->writing || d->queued;
-    if (d->stream && !d->connected && !d->connecting && !d->accepting)
+    if (d->closing ||
+        (d->stream && !d->connected && !d->connecting && !d->accepting))
         return true;
     if (h->readable != NULL) {
         *readable = h->readable(d);
@@ -202,6 +204,9 @@ static int enter_map(asyncore_dispatcher *d, asyncore_map *map)
 int asyncore__adopt(asyncore_dispatcher *d, int fd,
                     const asyncore__sock_kind *kind)
 {
+    /* Evicted, and not closed since: nothing of it goes along. */
+    if (d->evicted)
+        asyncore_close(d);
     d->fd = fd;
     d->error = kind->error;
     d->stream = kind->stream;
@@ -211,8 +216,6 @@ int asyncore__adopt(asyncore_dispatcher *d, int fd,
     if (enter_map(d, d->map) == 0) {
         if (d->retired)
             asyncore__map_unretire(d);
-        if (d->evicted)
-            asyncore__map_unevict(d);
         d->freed = 0;
         return 0;
     }
@@ -273,6 +276,8 @@ int asyncore_set_handlers(asyncore_dispatcher *d,
     const asyncore_handlers *before = d->handlers;
 
     d->handlers = handlers;
+    if (asyncore__in_map(d))
+        d->map->ask_again = true;
     if (asyncore__in_map(d) && asyncore__needs_asking(d)) {
         if (!d->asked && asyncore__map_ask(d) < 0) {
             d->handlers = before;
@@ -356,15 +361,16 @@ static void close_descriptor(asyncore_dispatcher *d)
 {
     int fd = d->fd, error = errno;
 
-    if (asyncore__in_map(d))
+    if (asyncore__in_map(d)) {
         asyncore__map_remove(d);
+        asyncore__fed(d->map);
+    }
     d->fd = -1;
     if (d->blocking && !d->lost)
         (void)asyncore__fd_set_blocking(fd, true);
     /* One that was closed behind our back may be a stranger's by now. */
     if (!d->lost)
         asyncore__fd_close(fd);
-    asyncore__fed(d->map);
     errno = error;
 }
 
@@ -374,13 +380,12 @@ void asyncore_close(asyncore_dispatcher *d)
         return;
     if (d->evicted)
         asyncore__map_unevict(d);
-    if (d->map->evicting == d)
-        d->map->evicting = NULL;
     d->base->release(d);
     if (d->fd >= 0)
         close_descriptor(d);
     d->connected = d->connecting = d->accepting = d->closing = 0;
     d->writing = d->queued = d->flow = 0;
+    d->primed = d->held = d->serving = d->draining = 0;
     d->eof = d->shut = d->muted = d->lost = 0;
     d->blocking = d->sigpipe = 0;
     if (d->handlers->handle_free != NULL && !d->retired && !d->freed)

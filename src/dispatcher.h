@@ -69,6 +69,9 @@ void asyncore__break(asyncore_dispatcher *d, int error);
 /* handle_close for those whose number was taken over. */
 void asyncore__end_evicted(asyncore_map *map);
 
+/* The peer has finished sending: handle_eof. 0. */
+int asyncore__ended(asyncore_dispatcher *d);
+
 /* What became of an I/O call on the transport, which failed with errno:
    routed, -1. */
 int asyncore__io_failed(asyncore_dispatcher *d, int error);

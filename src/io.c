@@ -87,19 +87,22 @@ void asyncore__break(asyncore_dispatcher *d, int error)
 
 void asyncore__end_evicted(asyncore_map *map)
 {
-    asyncore_dispatcher *d, *outer = map->evicting;
+    asyncore_dispatcher *d;
 
-    while ((d = map->evicted) != NULL) {
-        asyncore__map_unevict(d);
+    while ((d = map->evicted) != NULL && !map->stopping) {
+        /* It lost its number in its handle_close. */
+        if (d->closing) {
+            asyncore_close(d);
+            continue;
+        }
         d->error = EBADF;
         d->closing = 1;
         /* In no map, it can be known by nothing but whether it is closed. */
-        map->evicting = d;
+        asyncore__map_begin_end(d);
         ASYNCORE__HANDLER(d, handle_close)(d);
-        if (map->evicting == d)
+        if (asyncore__map_is_ending(map, d))
             asyncore_close(d);
     }
-    map->evicting = outer;
 }
 
 int asyncore__io_failed(asyncore_dispatcher *d, int error)
@@ -125,7 +128,7 @@ static bool is_open(const asyncore_dispatcher *d)
     return false;
 }
 
-static ssize_t ended(asyncore_dispatcher *d)
+int asyncore__ended(asyncore_dispatcher *d)
 {
     asyncore_map *map = d->map;
 
@@ -151,7 +154,7 @@ ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
     if (n > 0)
         return n;
     if (n == 0)
-        return d->stream ? ended(d) : 0;
+        return d->stream ? asyncore__ended(d) : 0;
     return asyncore__io_failed(d, errno);
 }
 

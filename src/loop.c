@@ -18,7 +18,8 @@ static void ask_all(asyncore_map *map)
 {
     size_t i = 0;
 
-    while (i < map->asked_count) {
+    map->ask_again = false;
+    while (i < map->asked_count && !map->stopping) {
         asyncore_dispatcher *d = asyncore__deref(&map->asked[i]);
         if (d != NULL && asyncore__needs_asking(d)) {
             i++;
@@ -39,33 +40,45 @@ static void tell(asyncore_map *map, int fd)
     asyncore_dispatcher *d = slot->d;
     unsigned before;
 
-    if (d == NULL || d->interest == d->registered)
+    if (d == NULL)
         return;
     before = d->registered;
     d->registered = d->interest;
-    if (map->backend->watch(map->poller, fd, slot->serial, before,
-                            d->interest) == 0)
-        return;
-    d->registered = 0;
-    if (d->accepting && asyncore__is_shortage(errno))
-        asyncore__starve(d, errno);
-    else
-        asyncore__break(d, errno);
+    if (before != d->interest &&
+        map->backend->watch(map->poller, fd, slot->serial, before,
+                            d->interest) < 0) {
+        d->registered = 0;
+        map->ask_again = true;
+        if (d->accepting && asyncore__is_shortage(errno))
+            asyncore__starve(d, errno);
+        else
+            asyncore__break(d, errno);
+    } else if (asyncore__is_primed(d)) {
+        asyncore__dispatch(d, fd, slot->serial, POLLIN);
+    }
+}
+
+static void tell_those(asyncore_map *map)
+{
+    while (map->telling != ASYNCORE__END && !map->stopping) {
+        int fd = map->telling;
+        map->telling = map->slots[fd].next_changed;
+        map->slots[fd].next_changed = ASYNCORE__NOT_CHANGED;
+        tell(map, fd);
+    }
 }
 
 /* What handlers change meanwhile waits for the next turn, lest one that opens
    anew whatever fails here holds the loop up. */
 static void tell_changes(asyncore_map *map)
 {
-    int fd = map->changed;
-
-    map->changed = ASYNCORE__END;
-    while (fd != ASYNCORE__END) {
-        int next = map->slots[fd].next_changed;
-        map->slots[fd].next_changed = ASYNCORE__NOT_CHANGED;
-        tell(map, fd);
-        fd = next;
+    /* What asyncore_stop or the turn around this one has left. */
+    tell_those(map);
+    if (map->telling == ASYNCORE__END) {
+        map->telling = map->changed;
+        map->changed = ASYNCORE__END;
     }
+    tell_those(map);
 }
 
 /* since: the last serial given before the wait. A slot whose serial is older
@@ -111,8 +124,8 @@ static int turn(asyncore_map *map, int timeout)
     if (map->stopping || !is_busy(map))
         return 0;
     /* There is something to do before the next wait. */
-    if (map->changed != ASYNCORE__END || map->evicted != NULL ||
-        map->resume_at != resume_at ||
+    if (map->ask_again || map->changed != ASYNCORE__END ||
+        map->evicted != NULL || map->resume_at != resume_at ||
         (map->retired != NULL && map->depth == 1))
         timeout = 0;
     timeout = asyncore__timers_timeout(map, timeout);
@@ -147,6 +160,8 @@ int asyncore_poll(asyncore_map *map, int timeout_ms)
         served = turn(map, timeout_ms);
         asyncore__map_leave(map);
         asyncore__map_reap(map);
+        /* In a predicate, perhaps. */
+        map->ask_again = true;
     }
     leave(map);
     return served;

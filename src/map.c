@@ -96,7 +96,7 @@ static asyncore_map *new_map(const asyncore__poller_class *backend)
     if (map == NULL)
         return NULL;
     map->backend = backend;
-    map->changed = ASYNCORE__END;
+    map->changed = map->telling = ASYNCORE__END;
     map->reserve = -1;
     map->retired_end = &map->retired;
     map->poller = backend->open();
@@ -142,6 +142,8 @@ static void destroy(asyncore_map *map)
     map->backend->close(map->poller);
     asyncore__waker_close(map->waker);
     pthread_mutex_destroy(&map->lock);
+    free(map->receive_buffer);
+    free(map->cork);
     free(map->asked);
     free(map->slots);
     free(map);
@@ -190,11 +192,6 @@ void asyncore__map_leave(asyncore_map *map)
     }
 }
 
-bool asyncore__in_map(const asyncore_dispatcher *d)
-{
-    return d->fd >= 0 && d->fd < d->map->size && d->map->slots[d->fd].d == d;
-}
-
 asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d)
 {
     asyncore__ref ref = { d->map, 0, 0 };
@@ -223,13 +220,37 @@ static void evict(asyncore_dispatcher *d)
     map->evicted = d;
 }
 
+static bool take_out(asyncore_dispatcher **link, asyncore_dispatcher *d)
+{
+    while (*link != NULL && *link != d)
+        link = &(*link)->next;
+    if (*link == NULL)
+        return false;
+    *link = d->next;
+    return true;
+}
+
+void asyncore__map_begin_end(asyncore_dispatcher *d)
+{
+    (void)take_out(&d->map->evicted, d);
+    d->next = d->map->evicting;
+    d->map->evicting = d;
+}
+
+bool asyncore__map_is_ending(const asyncore_map *map,
+                             const asyncore_dispatcher *d)
+{
+    const asyncore_dispatcher *other = map->evicting;
+
+    while (other != NULL && other != d)
+        other = other->next;
+    return other != NULL;
+}
+
 void asyncore__map_unevict(asyncore_dispatcher *d)
 {
-    asyncore_dispatcher **link = &d->map->evicted;
-
-    while (*link != d)
-        link = &(*link)->next;
-    *link = d->next;
+    if (!take_out(&d->map->evicted, d))
+        (void)take_out(&d->map->evicting, d);
     d->evicted = 0;
 }
 
@@ -250,6 +271,7 @@ int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d)
     slot->serial = ++map->serial;
     d->map = map;
     d->registered = 0;
+    d->listed = 1;
     map->count++;
     return 0;
 }
@@ -261,6 +283,7 @@ void asyncore__map_remove(asyncore_dispatcher *d)
 
     map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
     d->registered = 0;
+    d->listed = 0;
     slot->d = NULL;
     slot->serial = ++map->serial;
     map->count--;
@@ -270,7 +293,7 @@ void asyncore__map_touch(asyncore_dispatcher *d)
 {
     asyncore__slot *slot = &d->map->slots[d->fd];
 
-    if (d->interest == d->registered ||
+    if ((d->interest == d->registered && !asyncore__is_primed(d)) ||
         slot->next_changed != ASYNCORE__NOT_CHANGED)
         return;
     slot->next_changed = d->map->changed;
@@ -372,6 +395,8 @@ void asyncore_close_all(asyncore_map *map)
     for (round = 0; round < CLOSE_ALL_ROUNDS; round++) {
         while (map->evicted != NULL)
             asyncore_close(map->evicted);
+        while (map->evicting != NULL)
+            asyncore_close(map->evicting);
         for (fd = 0; fd < map->size && map->count > 0; fd++)
             asyncore_close(map->slots[fd].d);
         if (map->depth > 0 || map->retired == NULL)

@@ -18,12 +18,13 @@
 
 /*
  * Invariants, for 0 <= fd < size:
- *     slots[fd].d == NULL, or slots[fd].d->fd == fd and its map is this one
+ *     slots[fd].d == NULL, or slots[fd].d->fd == fd, its map is this one, and
+ *         it is listed; no others are
  *     count == the number of slots with d != NULL
  *     every registration and every removal gives the slot a new serial
  *     slots[fd].next_changed == NOT_CHANGED, or the slot is in the list that
- *         begins with changed; every slot whose d->interest differs from
- *         d->registered is in it
+ *         begins with changed or telling; a slot whose d->interest differs from
+ *         d->registered, or whose d is primed, is in it
  */
 typedef struct asyncore__slot {
     asyncore_dispatcher *d;
@@ -48,8 +49,8 @@ struct asyncore_map {
     asyncore__poller *poller;
     asyncore__slot *slots;
     int size, capacity;
-    int changed;
-    uint32_t serial; /* the last one given */
+    int changed, telling; /* two lists: the second has its turn now */
+    uint32_t serial;      /* the last one given */
     size_t count;
 
     int depth;     /* handlers of this map on the stack */
@@ -60,13 +61,19 @@ struct asyncore_map {
     /* Those that are asked before every wait; may hold some that have gone. */
     asyncore__ref *asked;
     size_t asked_count, asked_capacity;
+    bool ask_again; /* their answers may be others by now */
 
     asyncore_dispatcher *retired, **retired_end; /* due for handle_free */
     asyncore_dispatcher *evicted;                /* due for handle_close */
-    asyncore_dispatcher *evicting;               /* in it now */
+    asyncore_dispatcher *evicting;               /* those in it now */
 
     asyncore_timer *timers; /* a heap: see timer.c */
     uint64_t timer_order;
+
+    /* asynchat's receive buffer, and what it gathers to send: lent to one
+       channel at a time, see asynchat_impl.h. Made when first needed. */
+    char *receive_buffer;
+    struct asyncore__cork *cork;
 
     /* A listener's lack of descriptors: see listener.c. */
     int64_t resume_at; /* listeners wait until then; 0: none has to */
@@ -89,7 +96,10 @@ asyncore_map *asyncore__map(asyncore_map *map);
 int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d);
 void asyncore__map_remove(asyncore_dispatcher *d);
 
-bool asyncore__in_map(const asyncore_dispatcher *d);
+static inline bool asyncore__in_map(const asyncore_dispatcher *d)
+{
+    return d->listed;
+}
 
 asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d);
 
@@ -101,6 +111,12 @@ static inline asyncore_dispatcher *asyncore__deref(const asyncore__ref *ref)
     return slot->serial == ref->serial ? slot->d : NULL;
 }
 
+/* Whether d is to be told of input that it has itself. */
+static inline bool asyncore__is_primed(const asyncore_dispatcher *d)
+{
+    return d->primed && (d->interest & POLLIN) != 0;
+}
+
 /* d->interest may have changed: the poller is told before the next wait. */
 void asyncore__map_touch(asyncore_dispatcher *d);
 
@@ -110,6 +126,11 @@ int asyncore__map_ask(asyncore_dispatcher *d);
 /* Due for handle_free, or no longer. */
 void asyncore__map_retire(asyncore_dispatcher *d);
 void asyncore__map_unretire(asyncore_dispatcher *d);
+
+/* Of those evicted: d's handle_close begins; it has not been closed since. */
+void asyncore__map_begin_end(asyncore_dispatcher *d);
+bool asyncore__map_is_ending(const asyncore_map *map,
+                             const asyncore_dispatcher *d);
 void asyncore__map_unevict(asyncore_dispatcher *d);
 
 /* All the poller's registrations are void: a new start. */

@@ -15,6 +15,9 @@
 #ifdef ASYNCORE_HAVE_EVENTFD
 #include <sys/eventfd.h>
 #endif
+#ifdef ASYNCORE_HAVE_SENDFILE
+#include <sys/sendfile.h>
+#endif
 
 /* Evaluates a call again for as long as a signal interrupts it. */
 #define RETRY(result, call) \
@@ -244,32 +247,79 @@ static ssize_t write_file(int fd, const void *data, size_t size)
     return n;
 }
 
-/* Blocks the signal for this thread, and takes it off the thread before
-   unblocking it if the write raised it; one that was pending before stays. */
-static ssize_t write_without_sigpipe(int fd, const void *data, size_t size)
-{
-    static const struct timespec at_once = { 0, 0 };
-    sigset_t sigpipe, before, pending;
-    ssize_t n;
+/* SIGPIPE, where no flag of the call keeps it away. It is blocked for this
+   thread, and if the call raised it, taken off the thread before it is
+   unblocked; one that was pending before stays. */
+typedef struct quiet {
+    sigset_t before;
+    bool pending;
+} quiet;
 
-    sigemptyset(&sigpipe);
-    sigaddset(&sigpipe, SIGPIPE);
+static void sigpipe_only(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGPIPE);
+}
+
+static void begin_quiet(quiet *q)
+{
+    sigset_t pending, sigpipe;
+
+    sigpipe_only(&sigpipe);
     sigemptyset(&pending);
     (void)sigpending(&pending);
-    if (sigismember(&pending, SIGPIPE) == 1)
-        return write_file(fd, data, size);
-    (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &before);
-    n = write_file(fd, data, size);
-    if (n == -1 && errno == EPIPE) {
-        int taken;
+    q->pending = sigismember(&pending, SIGPIPE) == 1;
+    (void)pthread_sigmask(SIG_BLOCK, &sigpipe, &q->before);
+}
+
+static void end_quiet(const quiet *q, bool raised)
+{
+    static const struct timespec at_once = { 0, 0 };
+    int taken, error = errno;
+
+    if (raised && !q->pending) {
+        sigset_t sigpipe;
+        sigpipe_only(&sigpipe);
         RETRY(taken, sigtimedwait(&sigpipe, NULL, &at_once));
-        errno = EPIPE;
     }
-    if (sigismember(&before, SIGPIPE) == 0) {
-        int error = errno;
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-        errno = error;
-    }
+    (void)pthread_sigmask(SIG_SETMASK, &q->before, NULL);
+    errno = error;
+}
+
+static ssize_t write_without_sigpipe(int fd, const void *data, size_t size)
+{
+    quiet q;
+    ssize_t n;
+
+    begin_quiet(&q);
+    n = write_file(fd, data, size);
+    end_quiet(&q, n == -1 && errno == EPIPE);
+    return n;
+}
+
+ssize_t asyncore__sock_sendfile(int fd, int file, int64_t offset, size_t size)
+{
+#ifdef ASYNCORE_HAVE_SENDFILE
+    off_t from = (off_t)offset;
+    quiet q;
+    ssize_t n;
+
+    begin_quiet(&q);
+    RETRY(n, sendfile(fd, file, &from, size));
+    end_quiet(&q, n == -1 && errno == EPIPE);
+    return n;
+#else
+    (void)fd, (void)file, (void)offset, (void)size;
+    errno = ENOSYS;
+    return -1;
+#endif
+}
+
+ssize_t asyncore__file_pread(int fd, void *data, size_t size, int64_t offset)
+{
+    ssize_t n;
+
+    RETRY(n, pread(fd, data, size, (off_t)offset));
     return n;
 }
 

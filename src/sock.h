@@ -68,6 +68,11 @@ typedef struct asyncore__file_kind {
     bool sigpipe;  /* write(2) may raise it */
 } asyncore__file_kind;
 
+/* Up to size bytes of the file from offset on to a socket; SIGPIPE never
+   raised. EINVAL, ENOSYS: not for these two. */
+ssize_t asyncore__sock_sendfile(int fd, int file, int64_t offset, size_t size);
+ssize_t asyncore__file_pread(int fd, void *data, size_t size, int64_t offset);
+
 /* A non-blocking duplicate of fd. */
 int asyncore__file_dup(int fd, asyncore__file_kind *kind);
 ssize_t asyncore__file_read(int fd, void *data, size_t size);

@@ -31,8 +31,13 @@ io 3
 listener 3
 dispatch 3
 loop 4
+output 5
 dispatcher_with_send 5
 file_dispatcher 5
+asynchat_impl 6
+asynchat 6
+asynchat_input 6
+asynchat_output 6
 '
 
 level()

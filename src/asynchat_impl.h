@@ -1,0 +1,45 @@
+/*
+ * What the two halves of asynchat share: input (framing) and output (queue).
+ */
+#ifndef ASYNCORE__ASYNCHAT_IMPL_H
+#define ASYNCORE__ASYNCHAT_IMPL_H
+
+#include "output.h"
+
+#include <asynchat.h>
+
+static inline asynchat *asynchat__self(asyncore_dispatcher *d)
+{
+    return (asynchat *)d;
+}
+
+/* The largest delimiter: half of what is received at once. */
+enum { ASYNCHAT__BUFFER_SIZE = 65536, ASYNCHAT__DELIMITER_SIZE = 32768 };
+
+/* ---- asynchat_input.c --------------------------------------------------- */
+
+/* handle_read. */
+void asynchat__read(asyncore_dispatcher *d);
+
+/* Drops what is held back. */
+void asynchat__drop_input(asynchat *chat);
+
+/* A buffer of BUFFER_SIZE bytes of the map, to be given back; NULL: ENOMEM. */
+char *asynchat__take_buffer(asyncore_map *map);
+void asynchat__give_buffer(asyncore_map *map, char *buffer);
+
+/* ---- asynchat_output.c -------------------------------------------------- */
+
+/* handle_write, and what the class does otherwise. */
+void asynchat__write(asyncore_dispatcher *d);
+ssize_t asynchat__send(asyncore_dispatcher *d, const void *data, size_t size);
+size_t asynchat__queued(const asyncore_dispatcher *d);
+int asynchat__shutdown(asyncore_dispatcher *d);
+
+/* Sends what was pushed while d was given input. -1, routed. */
+int asynchat__uncork(asyncore_dispatcher *d);
+
+/* Drops everything. */
+void asynchat__drop_output(asynchat *chat);
+
+#endif

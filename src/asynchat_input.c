@@ -1,0 +1,514 @@
+/*
+ * asynchat's input: a byte stream becomes frames.
+ *
+ * How the frame ends is in three members:
+ *
+ *     delimiter != NULL   at the delimiter, of mode bytes; count have come
+ *     mode == NONE        nowhere
+ *     mode == BYTES       after count more bytes
+ *     mode == SPENT       it was BYTES, and no other was set: input waits
+ *
+ * Between two reads nothing is held but, in chat->input, either the part of a
+ * frame that has come (for handle_frame) or input not looked at yet (after a
+ * pause; d->primed), never both, for a pause can begin only where a handler
+ * runs, and then no part is held. The beginning of a delimiter at the end of
+ * the input is held as a number, matched: the bytes are those of the
+ * delimiter. They are put in front of what is read next.
+ *
+ * Every handler may close, pause, switch: what is true after one is looked up
+ * anew, and a turn of the parser has no state but its position.
+ */
+#include "asynchat_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NONE, BYTES, SPENT };
+
+/* count of a frame that has grown over its limit: drop up to the delimiter. */
+#define SKIPPING SIZE_MAX
+
+struct asynchat__input {
+    size_t begin, end, capacity;
+    char data[];
+};
+
+/* Where the parser is. */
+typedef struct parser {
+    asyncore__ref ref;
+    asynchat *chat;
+    const char *at, *end;
+} parser;
+
+/* ---- What is held back -------------------------------------------------- */
+
+/* Adds to chat->input. */
+static int hold(asynchat *chat, const char *data, size_t size)
+{
+    struct asynchat__input *in = chat->input;
+    size_t used = in != NULL ? in->end : 0;
+
+    if (size == 0)
+        return 0;
+    if (in == NULL || in->capacity - used < size) {
+        size_t capacity = used + size + (used + size) / 2;
+        if (capacity < size || capacity > SIZE_MAX - sizeof *in) {
+            errno = ENOMEM;
+            return -1;
+        }
+        in = realloc(chat->input, sizeof *in + capacity);
+        if (in == NULL)
+            return -1;
+        if (chat->input == NULL)
+            in->begin = 0;
+        in->capacity = capacity;
+        chat->input = in;
+    }
+    memcpy(in->data + used, data, size);
+    in->end = used + size;
+    return 0;
+}
+
+/* Takes what is held out of chat, so that handlers cannot change it. */
+static struct asynchat__input *take_held(asynchat *chat)
+{
+    struct asynchat__input *in = chat->input;
+
+    chat->input = NULL;
+    chat->dispatcher.primed = 0;
+    return in;
+}
+
+void asynchat__drop_input(asynchat *chat)
+{
+    free(take_held(chat));
+    chat->matched = 0;
+}
+
+char *asynchat__take_buffer(asyncore_map *map)
+{
+    char *buffer = map->receive_buffer;
+
+    map->receive_buffer = NULL;
+    return buffer != NULL ? buffer : malloc(ASYNCHAT__BUFFER_SIZE);
+}
+
+void asynchat__give_buffer(asyncore_map *map, char *buffer)
+{
+    free(map->receive_buffer);
+    map->receive_buffer = buffer;
+}
+
+/* ---- Terminators -------------------------------------------------------- */
+
+/* What is held was held under the old terminator: it becomes input again. */
+static int look_again(asynchat *chat)
+{
+    asyncore_dispatcher *d = &chat->dispatcher;
+
+    if (hold(chat, chat->delimiter, chat->matched) < 0)
+        return -1;
+    chat->matched = 0;
+    d->primed = chat->input != NULL;
+    return 0;
+}
+
+static int set_terminator(asynchat *chat, const char *delimiter, unsigned mode,
+                          size_t count)
+{
+    asyncore_dispatcher *d = &chat->dispatcher;
+
+    if (!d->serving && look_again(chat) < 0)
+        return -1;
+    chat->delimiter = delimiter;
+    chat->mode = mode;
+    chat->count = count;
+    if (mode == BYTES && delimiter == NULL && count == 0 && !d->serving)
+        d->primed = 1;
+    if (!d->serving) {
+        d->held = 0;
+        asyncore__update(d);
+    }
+    return 0;
+}
+
+int asynchat_set_terminator(asynchat *chat, const void *delimiter, size_t size)
+{
+    if (size > ASYNCHAT__DELIMITER_SIZE) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (delimiter == NULL || size == 0)
+        return set_terminator(chat, NULL, NONE, 0);
+    return set_terminator(chat, delimiter, (unsigned)size, 0);
+}
+
+int asynchat_set_terminator_bytes(asynchat *chat, size_t n)
+{
+    return set_terminator(chat, NULL, BYTES, n);
+}
+
+const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
+{
+    if (chat->delimiter != NULL)
+        *size = chat->mode;
+    else
+        *size = chat->mode == NONE ? SIZE_MAX : chat->count;
+    return chat->delimiter;
+}
+
+/* ---- Finding the delimiter ---------------------------------------------- */
+
+/* As memmem(3). By the delimiter's last byte, with memchr, which is the
+   fastest search there is; data full of that byte, by memmem. */
+static const char *find(const char *data, const char *end,
+                        const char *delimiter, size_t size)
+{
+    enum { FALSE_ALARMS = 16 };
+    const char *at = data + size - 1;
+    int i;
+
+    for (i = 0; i < FALSE_ALARMS; i++) {
+        if (at >= end)
+            return NULL;
+        at = memchr(at, delimiter[size - 1], (size_t)(end - at));
+        if (at == NULL)
+            return NULL;
+        if (memcmp(at - (size - 1), delimiter, size - 1) == 0)
+            return at - (size - 1);
+        at++;
+    }
+    at -= size - 1;
+    return memmem(at, (size_t)(end - at), delimiter, size);
+}
+
+/* How many bytes of the delimiter, not all, the data ends with:
+   find_prefix_at_end. */
+static size_t prefix_at_end(const char *data, const char *end,
+                            const char *delimiter, size_t size)
+{
+    const char *at = data;
+
+    if ((size_t)(end - data) >= size)
+        at = end - (size - 1);
+    for (; at < end; at++) {
+        at = memchr(at, delimiter[0], (size_t)(end - at));
+        if (at == NULL)
+            return 0;
+        if (memcmp(at, delimiter, (size_t)(end - at)) == 0)
+            return (size_t)(end - at);
+    }
+    return 0;
+}
+
+/* ---- Delivery: the handlers --------------------------------------------- */
+
+static const asynchat_handlers *class_of(const asynchat *chat)
+{
+    return (const asynchat_handlers *)chat->dispatcher.handlers;
+}
+
+static bool is_here(const parser *p)
+{
+    return asyncore__deref(&p->ref) != NULL;
+}
+
+static void collect(asynchat *chat, const char *data, size_t size)
+{
+    if (size > 0 && class_of(chat)->collect_incoming_data != NULL)
+        class_of(chat)->collect_incoming_data(chat, data, size);
+}
+
+/* A part of a frame for collect_incoming_data; one held when the class was
+   another comes first. */
+static bool deliver_slice(parser *p, const char *data, size_t size)
+{
+    struct asynchat__input *part = take_held(p->chat);
+
+    if (part != NULL) {
+        collect(p->chat, part->data, part->end);
+        free(part);
+        if (!is_here(p))
+            return false;
+    }
+    collect(p->chat, data, size);
+    return is_here(p);
+}
+
+static bool out_of_memory(parser *p)
+{
+    p->chat->count = SKIPPING;
+    free(take_held(p->chat));
+    asyncore__fail(&p->chat->dispatcher, ENOMEM);
+    return is_here(p);
+}
+
+static bool deliver_frame(parser *p, const char *data, size_t size)
+{
+    struct asynchat__input *part;
+
+    if (p->chat->input == NULL) {
+        class_of(p->chat)->handle_frame(p->chat, data, size);
+        return is_here(p);
+    }
+    if (hold(p->chat, data, size) < 0)
+        return out_of_memory(p);
+    part = take_held(p->chat);
+    class_of(p->chat)->handle_frame(p->chat, part->data, part->end);
+    free(part);
+    return is_here(p);
+}
+
+static bool overflow(parser *p)
+{
+    asynchat *chat = p->chat;
+    const asynchat_handlers *class = class_of(chat);
+
+    chat->count = SKIPPING;
+    if (class->handle_overflow != NULL)
+        class->handle_overflow(chat);
+    else
+        asyncore__fail(&chat->dispatcher, EMSGSIZE);
+    if (!is_here(p))
+        return false;
+    free(take_held(chat));
+    return true;
+}
+
+/* size bytes of the frame, and whether it ends with them. False: chat may be
+   gone. */
+static bool deliver(parser *p, const char *data, size_t size, bool ends)
+{
+    asynchat *chat = p->chat;
+    bool skipped = false;
+
+    if (chat->delimiter != NULL) {
+        skipped = chat->count == SKIPPING;
+        if (!skipped && chat->frame_limit > 0 &&
+            size > chat->frame_limit - chat->count) {
+            if (!overflow(p))
+                return false;
+            /* Its handler may have set another terminator. */
+            if (chat->count == SKIPPING && ends)
+                chat->count = 0;
+            return true;
+        }
+        if (ends)
+            chat->count = 0;
+        else if (!skipped)
+            chat->count += size;
+    } else if (ends) {
+        chat->mode = SPENT;
+    }
+    if (skipped)
+        return true;
+    if (class_of(chat)->handle_frame != NULL) {
+        if (ends || (chat->delimiter == NULL && chat->mode == NONE))
+            return deliver_frame(p, data, size);
+        return hold(chat, data, size) == 0 || out_of_memory(p);
+    }
+    if (!deliver_slice(p, data, size))
+        return false;
+    if (ends && class_of(chat)->found_terminator != NULL)
+        class_of(chat)->found_terminator(chat);
+    return is_here(p);
+}
+
+/* ---- The parser --------------------------------------------------------- */
+
+/* Up to the delimiter, or all but what may be its beginning. */
+static bool parse_to_delimiter(parser *p)
+{
+    const char *delimiter = p->chat->delimiter, *data = p->at;
+    size_t size = p->chat->mode;
+    const char *found = find(data, p->end, delimiter, size);
+
+    if (found != NULL) {
+        p->at = found + size;
+        return deliver(p, data, (size_t)(found - data), true);
+    }
+    p->at = p->end - prefix_at_end(data, p->end, delimiter, size);
+    if (p->at > data)
+        return deliver(p, data, (size_t)(p->at - data), false);
+    p->chat->matched = (unsigned)(p->end - p->at);
+    p->at = p->end;
+    return true;
+}
+
+static bool parse_bytes(parser *p)
+{
+    asynchat *chat = p->chat;
+    const char *data = p->at;
+    size_t size = (size_t)(p->end - p->at);
+
+    if (size > chat->count)
+        size = chat->count;
+    chat->count -= size;
+    p->at += size;
+    return deliver(p, data, size, chat->count == 0);
+}
+
+static bool parse_all(parser *p)
+{
+    const char *data = p->at;
+
+    p->at = p->end;
+    return deliver(p, data, (size_t)(p->end - data), false);
+}
+
+static bool takes_input(const asynchat *chat)
+{
+    const asyncore_dispatcher *d = &chat->dispatcher;
+
+    return d->reading && !d->draining && !d->map->stopping &&
+           !(chat->delimiter == NULL && chat->mode == SPENT);
+}
+
+/* An empty frame needs no input. */
+static bool can_go_on(const parser *p)
+{
+    const asynchat *chat = p->chat;
+
+    return takes_input(chat) &&
+           (p->at < p->end || (chat->delimiter == NULL && chat->mode == BYTES &&
+                               chat->count == 0));
+}
+
+/* False: chat may be gone. Else p->at is how far it has come. */
+static bool parse(parser *p)
+{
+    bool here = true;
+
+    while (here && can_go_on(p)) {
+        if (p->chat->delimiter != NULL)
+            here = parse_to_delimiter(p);
+        else if (p->chat->mode == BYTES)
+            here = parse_bytes(p);
+        else
+            here = parse_all(p);
+    }
+    return here;
+}
+
+/* ---- Reading ------------------------------------------------------------ */
+
+/* What the end of the stream leaves unfinished. */
+static bool deliver_unfinished(parser *p)
+{
+    asynchat *chat = p->chat;
+    size_t matched = chat->matched;
+
+    chat->matched = 0;
+    if (chat->delimiter != NULL && chat->count == SKIPPING)
+        return true;
+    return deliver_slice(p, chat->delimiter, matched);
+}
+
+/* One read from the transport. */
+static void receive(parser *p, char *buffer)
+{
+    asynchat *chat = p->chat;
+    asyncore_dispatcher *d = &chat->dispatcher;
+    size_t held = chat->matched;
+    ssize_t n;
+
+    n = ASYNCORE__HANDLER(d, recv)(d, buffer + held,
+                                   ASYNCHAT__BUFFER_SIZE - held);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return;
+    if (n <= 0) {
+        int error = errno;
+        if (!deliver_unfinished(p))
+            return;
+        if (n == 0)
+            (void)asyncore__ended(d);
+        else
+            (void)asyncore__io_failed(d, error);
+        return;
+    }
+    if (held > 0)
+        memcpy(buffer, chat->delimiter, held);
+    chat->matched = 0;
+    p->at = buffer;
+    p->end = buffer + held + n;
+    if (!parse(p) || p->at == p->end || d->draining)
+        return;
+    if (hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
+        (void)out_of_memory(p);
+    else
+        d->primed = 1;
+}
+
+/* What was left when reading paused. */
+static void parse_held(parser *p)
+{
+    asynchat *chat = p->chat;
+    asyncore_dispatcher *d = &chat->dispatcher;
+    struct asynchat__input *in = take_held(chat);
+
+    p->at = in != NULL ? in->data + in->begin : NULL;
+    p->end = in != NULL ? in->data + in->end : NULL;
+    if (parse(p) && p->at != p->end && !d->draining) {
+        in->begin = (size_t)(p->at - in->data);
+        chat->input = in;
+        d->primed = 1;
+        return;
+    }
+    free(in);
+}
+
+/* After asynchat_close_when_done. */
+static void discard(asyncore_dispatcher *d, char *buffer)
+{
+    ssize_t n = ASYNCORE__HANDLER(d, recv)(d, buffer, ASYNCHAT__BUFFER_SIZE);
+
+    if (n < 0)
+        (void)asyncore__io_failed(d, errno);
+    else if (n == 0 && asynchat__self(d)->output == NULL)
+        asyncore__end(d, 0);
+    else if (n == 0)
+        d->eof = 1;
+}
+
+static void give_input(asyncore_dispatcher *d, parser *p)
+{
+    asyncore_map *map = d->map;
+    char *buffer;
+
+    if (d->primed) {
+        parse_held(p);
+        return;
+    }
+    buffer = asynchat__take_buffer(map);
+    if (buffer == NULL)
+        asyncore__fail(d, ENOMEM);
+    else if (d->draining)
+        discard(d, buffer);
+    else
+        receive(p, buffer);
+    asynchat__give_buffer(map, buffer);
+}
+
+void asynchat__read(asyncore_dispatcher *d)
+{
+    parser p = { .ref = asyncore__ref_to(d), .chat = asynchat__self(d) };
+
+    /* Input for one that is being given input, from a nested asyncore_poll:
+       later, lest it come out of order. */
+    if (d->serving) {
+        d->held = 1;
+        asyncore__update(d);
+        return;
+    }
+    d->serving = 1;
+    give_input(d, &p);
+    d = asyncore__deref(&p.ref);
+    if (d == NULL)
+        return;
+    d->serving = 0;
+    d->held =
+        !d->draining && p.chat->delimiter == NULL && p.chat->mode == SPENT;
+    asyncore__update(d);
+    (void)asynchat__uncork(d);
+}
