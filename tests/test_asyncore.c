@@ -748,6 +748,46 @@ static void handle_connect(void **state)
     check_server(s);
 }
 
+/* Python reports it as an uncaught error. */
+static void connect_refused(void **state)
+{
+    world *w = world_of(state);
+    recorder *c = new_recorder(w);
+    asyncore_dispatcher *d = &c->dispatcher;
+    asyncore_address at = fresh_address(w);
+    int taken = peer_socket(w->family, SOCK_STREAM);
+
+    /* Bound, but not listening. */
+    assert_int_equal(bind(taken, &at.any, at.size), 0);
+    at.size = sizeof at.storage;
+    assert_int_equal(getsockname(taken, &at.any, &at.size), 0);
+    if (w->family == AF_UNIX) {
+        assert_int_equal(
+            asyncore_dispatcher_init(d, &recorder_handlers, -1, w->map), 0);
+        assert_int_equal(asyncore_create_socket(d, AF_UNIX, SOCK_STREAM), 0);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(asyncore_connect(d, &at), -1);
+            assert_int_equal(errno, ECONNREFUSED);
+            assert_false(d->connecting);
+        }
+        run_turns(w->map, 3);
+        assert_int_equal(c->ran.close, 0);
+        assert_true(d->fd >= 0);
+    } else {
+        connect_to(d, &recorder_handlers, &at);
+        asyncore_set_writable(d, true);
+        run_until(w->map, c->ran.close > 0);
+        assert_int_equal(c->close_error, ECONNREFUSED);
+        run_turns(w->map, 2);
+        assert_int_equal(c->ran.close, 1);
+        assert_int_equal(c->ran.free, 1);
+        assert_false(d->connecting);
+    }
+    assert_int_equal(c->ran.connect + c->ran.read + c->ran.write, 0);
+    assert_int_equal(c->ran.error + c->ran.warning, 0);
+    close(taken);
+}
+
 static void flag_accept(asyncore_dispatcher *d)
 {
     recorder_of(d)->ran.accept++;
@@ -922,6 +962,61 @@ static void handle_close(void **state)
     assert_int_equal(s->channel.ran.close, 0);
     assert_int_equal(s->channel.ran.free, 1);
     check_server(s);
+}
+
+/* d is still open in handle_close, and whatever is tried with it there finds
+   the end again. */
+static void try_everything(asyncore_dispatcher *d)
+{
+    char data[16];
+
+    record_close(d);
+    recorder_of(d)->flag = d->fd >= 0 && d->closing;
+    for (int i = 0; i < 3; i++) {
+        asyncore_send(d, "x", 1);
+        asyncore_recv(d, data, sizeof data);
+        asyncore_readwrite(d, POLLIN | POLLOUT | POLLHUP);
+        asyncore_poll(d->map, 0);
+    }
+}
+
+static const asyncore_handlers inquisitive = {
+    .handle_connect = record_connect,
+    .handle_read = record_read,
+    .handle_write = write_byte,
+    .handle_close = try_everything,
+    .handle_error = record_error,
+    .handle_free = record_free,
+    .log_info = record_log_info,
+};
+
+static void handle_close_once(void **state)
+{
+    world *w = world_of(state);
+    asyncore_address at;
+    int listener = peer_listen(w, &at);
+
+    for (int reset = 0; reset < 2; reset++) {
+        recorder *c = new_recorder(w);
+        int peer;
+
+        connect_to(&c->dispatcher, &inquisitive, &at);
+        peer = peer_accept(listener);
+        run_until(w->map, c->ran.connect > 0);
+        asyncore_set_writable(&c->dispatcher, true);
+        if (reset)
+            peer_reset(peer);
+        else
+            close(peer);
+        run_until(w->map, c->ran.close > 0);
+        run_turns(w->map, 3);
+        assert_true(c->flag);
+        assert_int_equal(c->ran.close, 1);
+        assert_int_equal(c->ran.free, 1);
+        assert_int_equal(c->ran.error, 0);
+        assert_int_equal(c->dispatcher.fd, -1);
+    }
+    close(listener);
 }
 
 static void send_nuls(asyncore_dispatcher *d)
@@ -1259,11 +1354,13 @@ int main(void)
         ONCE("resource_warning", resource_warning),
         ONCE("close_twice", close_twice),
         ON_ALL(handle_connect),
+        ON_ALL(connect_refused),
         ON_ALL(handle_accept),
         ON_ALL(handle_accepted),
         ON_ALL(handle_read),
         ON_ALL(handle_write),
         ON_ALL(handle_close),
+        ON_ALL(handle_close_once),
         ON_ALL(handle_close_after_conn_broken),
         ON_ALL(handle_expt),
         ON_ALL(handle_error),

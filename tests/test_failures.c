@@ -47,6 +47,7 @@ static struct {
     asyncore_map *map;
     actor actors[ACTORS];
     int count;
+    int connects;   /* how often handle_connect ran */
     int finished;   /* clients that are at their end */
     int wait_limit; /* more calls that wait than these are a spin */
     int guests;     /* how many will come */
@@ -373,6 +374,7 @@ static void retry_connected(asyncore_dispatcher *d)
     int fd;
 
     (void)d;
+    run.connects++;
     faults_pause();
     fd = accept4(run.peer, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0)
@@ -410,7 +412,8 @@ static bool reconnect_scenario(void)
     faults_pause();
     close(run.peer);
     faults_resume();
-    return a->done == ATTEMPTS && run.finished == 1 && a->errors == 0;
+    return a->done == ATTEMPTS && run.connects == 1 && run.finished == 1 &&
+           a->errors == 0;
 }
 
 /* ---- A crowd ----------------------------------------------------------- */

@@ -286,6 +286,71 @@ static void taken_over(void **state)
     close(other);
 }
 
+typedef struct usurper {
+    recorder recorder;
+    struct usurper *other; /* whose number it takes over in handle_read */
+    recorder *heir;        /* whom it gives it */
+    int fd;                /* a quiet connection's */
+} usurper;
+
+static void usurp(asyncore_dispatcher *d)
+{
+    usurper *u = (usurper *)d;
+    int number = u->other->recorder.dispatcher.fd;
+
+    record_read(d);
+    asyncore_close(&u->other->recorder.dispatcher);
+    if (dup2(u->fd, number) == number)
+        asyncore_dispatcher_init(&u->heir->dispatcher, &recorder_handlers,
+                                 number, d->map);
+}
+
+/* Both are ready. Whoever comes second is closed, and his event is nobody's:
+   least of all of the one who has his number by then. */
+static void number_reused(void **state)
+{
+    static const asyncore_handlers usurping = {
+        .handle_read = usurp,
+        .handle_close = record_close,
+        .handle_free = record_free,
+    };
+    world *w = world_of(state);
+    recorder *heir = lend(w, sizeof *heir);
+    usurper *both[2];
+    int peers[2], idle[2];
+
+    peer_pair(SOCK_STREAM, idle);
+    for (int i = 0; i < 2; i++) {
+        both[i] = lend(w, sizeof **both);
+        int ends[2];
+
+        peer_pair(SOCK_STREAM, ends);
+        peers[i] = ends[1];
+        both[i]->heir = heir;
+        both[i]->fd = idle[0];
+        assert_int_equal(asyncore_dispatcher_init(&both[i]->recorder.dispatcher,
+                                                  &usurping, ends[0], w->map),
+                         0);
+        peer_write(peers[i], "x", 1);
+    }
+    both[0]->other = both[1];
+    both[1]->other = both[0];
+    run_turns(w->map, 3);
+    assert_int_equal(both[0]->recorder.ran.read + both[1]->recorder.ran.read,
+                     1);
+    assert_int_equal(both[0]->recorder.ran.free + both[1]->recorder.ran.free,
+                     1);
+    assert_int_equal(heir->ran.read, 0);
+    assert_true(heir->dispatcher.connected);
+    peer_write(idle[1], "x", 1);
+    run_until(w->map, heir->ran.read == 1);
+    assert_int_equal(heir->ran.close, 0);
+    close(idle[0]);
+    close(idle[1]);
+    close(peers[0]);
+    close(peers[1]);
+}
+
 /* select cannot, and says so; the others do not care. */
 static void high_descriptor(void **state)
 {
@@ -864,6 +929,7 @@ int main(void)
         ONCE(walk_that_closes),
         ONCE(channels),
         ONCE(taken_over),
+        ONCE(number_reused),
         ONCE(high_descriptor),
         ONCE(empty),
         ONCE(count),
