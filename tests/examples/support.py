@@ -116,6 +116,9 @@ class Program:
         fields = self.proc("stat").rsplit(")", 1)[1].split()
         return fields[0], int(fields[11]) + int(fields[12])
 
+    def sleeps(self):
+        return self.state()[0] == "S"
+
     def memory(self, field="VmRSS"):
         for line in self.proc("status").splitlines():
             if line.startswith(field + ":"):
@@ -219,7 +222,7 @@ class Case(unittest.TestCase):
 
     def assert_uses_no_time(self, program, seconds=2, ticks=0):
         """The one place that sleeps: it measures that nothing happens."""
-        wait_until(lambda: program.state()[0] == "S", "it sleeps")
+        wait_until(program.sleeps, "it sleeps")
         before = program.state()[1]
         time.sleep(seconds)
         self.assertLessEqual(program.state()[1] - before, ticks)

@@ -8,8 +8,6 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
-import unittest
 
 import support
 from support import DEADLINE, MEBIBYTE

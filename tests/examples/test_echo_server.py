@@ -1,14 +1,13 @@
 """echo_server, driven by real clients."""
 
+import fcntl
 import os
 import random
-import resource
 import selectors
 import signal
 import socket
 import struct
-import subprocess
-import threading
+import termios
 import time
 import unittest
 
@@ -24,6 +23,11 @@ def reset(s):
     """Closes a TCP connection the rude way, with RST."""
     s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     s.close()
+
+
+def count_bytes(s, request):
+    """FIONREAD: what we have not read; TIOCOUTQ: what the peer has not."""
+    return struct.unpack("i", fcntl.ioctl(s, request, bytes(4)))[0]
 
 
 class EchoClient:
@@ -306,21 +310,22 @@ class TestEcho(EchoCase):
         for i in range(256):
             self.assert_echoes(s, bytes([i]))
 
-    def test_half_close_before_it_is_read(self):
-        """What is queued is sent before the end."""
-        data = os.urandom(4 * MEBIBYTE)
-        server = self.serve()
+    def test_half_close_behind_a_queue(self):
+        """What is queued is sent before the end. On a unix socket it can be
+        seen how much the server has read, and so what it still holds."""
+        server = self.serve("unix:" + self.path("socket"))
         s = self.connect(server)
-
-        def send():
-            s.sendall(data)
-            s.shutdown(socket.SHUT_WR)
-
-        sender = threading.Thread(target=send, daemon=True)
-        sender.start()
-        self.assertEqual(support.receive_exactly(s, len(data)), data)
+        sent = 0
+        while sent == count_bytes(s, termios.FIONREAD):
+            s.sendall(bytes(4096))
+            sent += 4096
+            support.wait_until(
+                lambda: count_bytes(s, termios.TIOCOUTQ) == 0, "it is read")
+            support.wait_until(server.sleeps, "it has answered")
+        s.shutdown(socket.SHUT_WR)
+        support.wait_until(server.sleeps, "it has read the end")
+        self.assertEqual(support.receive_exactly(s, sent), bytes(sent))
         self.assertEqual(s.recv(1), b"")
-        sender.join(DEADLINE)
         server.wait_for_clients(0)
         self.assert_stops(server)
 

@@ -5,7 +5,6 @@ import collections
 import os
 import re
 import shutil
-import socket
 import sys
 import time
 import unittest
@@ -75,7 +74,7 @@ class TestSystemCalls(support.Case):
 
     def settled_calls(self):
         """The calls when the last of them is in the log: it sleeps."""
-        support.wait_until(lambda: self.server.state()[0] == "S", "it sleeps")
+        support.wait_until(self.server.sleeps, "it sleeps")
         calls = self.server.calls()
         while True:
             time.sleep(0.05)

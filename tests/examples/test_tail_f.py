@@ -35,7 +35,7 @@ class TailCase(support.Case):
             except FileNotFoundError:
                 pass
         return (paths.count(os.path.realpath(self.path("log"))) == 2 and
-                tail.state()[0] == "S")
+                tail.sleeps())
 
     def end_input(self, tail):
         tail.stdin.close()
