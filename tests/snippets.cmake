@@ -1,8 +1,9 @@
-# The echo servers that README.md and asyncore.h show are built as they stand
-# there, but for the address, and run.
+# The servers that README.md, asyncore.h and the guide show are built as they
+# stand there, but for the address, and run.
 
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
-    ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/include/asyncore.h)
+    ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/include/asyncore.h
+    ${PROJECT_SOURCE_DIR}/docs/guide.md)
 
 # What is in the file between the first start and the end that follows it.
 function(read_between file start end result)
@@ -16,11 +17,12 @@ function(read_between file start end result)
     set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
+# What a client is to send, and to get back, may follow.
 function(add_snippet name code)
     set(original "${code}")
     string(REPLACE "\"127.0.0.1:8007\"" "getenv(\"ADDRESS\")" code "${code}")
     if(code STREQUAL original)
-        message(FATAL_ERROR "${name}: no echo server found")
+        message(FATAL_ERROR "${name}: no server found")
     endif()
     file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.c
         CONTENT "${code}\n")
@@ -28,7 +30,7 @@ function(add_snippet name code)
     target_link_libraries(${name} PRIVATE asyncore::asyncore)
     target_compile_options(${name} PRIVATE -Wno-unused-parameter)
     add_ctest(${name} BACKENDS "" ${CMAKE_CURRENT_SOURCE_DIR}/snippet.sh
-        $<TARGET_FILE:${name}> $<TARGET_FILE:echo_client>)
+        $<TARGET_FILE:${name}> $<TARGET_FILE:echo_client> ${ARGN})
 endfunction()
 
 read_between(${PROJECT_SOURCE_DIR}/README.md "\n```c\n" "\n```\n" code)
@@ -41,3 +43,7 @@ string(REPLACE "\n *\n" "\n\n" code "${code}")
 string(PREPEND code
     "#include <asyncore.h>\n#include <stdlib.h>\n#include <unistd.h>\n")
 add_snippet(manual "${code}")
+
+read_between(${PROJECT_SOURCE_DIR}/docs/guide.md
+    "sends them\nback:\n\n```c\n" "\n```\n" code)
+add_snippet(guide "${code}" [[5\nhello3\nabc]] helloabc)
