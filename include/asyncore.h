@@ -356,10 +356,10 @@ struct asyncore_dispatcher {
  * Makes *d a dispatcher of the class handlers, with fd (-1: none yet) for the
  * map (NULL: the default map). fd becomes non-blocking and the dispatcher's
  * own, even when the call fails: then it has been closed. A connected socket
- * makes it connected, a listening one accepting; a connection that broke
- * before it got here counts as connected, so that what it had sent can be
- * read and handle_close tells its end. Call it on memory that is no
- * dispatcher in use. EBADF, ENOTSOCK; ENOMEM; EMFILE: the backend takes no
+ * makes it connected, one whose connect(2) is under way connecting, a
+ * listening one accepting; a connection that broke before it got here counts
+ * as connected, so that what it had sent can be read and handle_close tells
+ * its end. Call it on memory that is no dispatcher in use. EBADF, ENOTSOCK; ENOMEM; EMFILE: the backend takes no
  * descriptor as high as fd (select: FD_SETSIZE).
  */
 ASYNCORE_API int asyncore_dispatcher_init(asyncore_dispatcher *d,

@@ -210,6 +210,7 @@ int asyncore__adopt(asyncore_dispatcher *d, int fd,
     d->fd = fd;
     d->error = kind->error;
     d->stream = kind->stream;
+    d->connecting = kind->connecting;
     d->connected = kind->connected;
     d->accepting = kind->listening;
     d->reading = 1;
@@ -221,7 +222,7 @@ int asyncore__adopt(asyncore_dispatcher *d, int fd,
     }
     asyncore__fd_close(fd);
     d->fd = -1;
-    d->connected = d->accepting = 0;
+    d->connecting = d->connected = d->accepting = 0;
     return -1;
 }
 

@@ -162,33 +162,43 @@ static int get_option(int fd, int option, int *value)
     return getsockopt(fd, SOL_SOCKET, option, value, &size);
 }
 
+/* A connection that the peer has reset has no name any more, as one that is
+   being made or a socket that never was connected. Only a read tells them
+   apart; it must not take data, but takes the error. */
+static void identify_nameless(int fd, asyncore__sock_kind *kind)
+{
+    char byte;
+    ssize_t n;
+
+    RETRY(n, recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
+    if (n >= 0) {
+        kind->connected = true;
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        kind->connecting = true;
+    } else if (errno != ENOTCONN && errno != EINVAL) {
+        kind->connected = true;
+        kind->error = errno;
+    }
+}
+
 int asyncore__sock_identify(int fd, asyncore__sock_kind *kind)
 {
     struct sockaddr_storage peer;
     socklen_t size = sizeof peer;
     int type, listening = 0;
-    char byte;
 
     if (get_option(fd, SO_TYPE, &type) == -1)
         return -1;
-    (void)get_option(fd, SO_ACCEPTCONN, &listening);
     *kind = (asyncore__sock_kind){
         .stream = type != SOCK_DGRAM && type != SOCK_RAW,
-        .listening = listening != 0,
     };
-    if (kind->listening)
-        return 0;
     if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0) {
         kind->connected = true;
     } else if (kind->stream) {
-        /* A connection that the peer has reset has no name any more (ENOTCONN,
-           EINVAL on some), as a socket that never was connected. Only a read
-           tells them apart; it must not take data, but takes the error. */
-        ssize_t n;
-        RETRY(n, recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
-        kind->connected = n >= 0 || (errno != ENOTCONN && errno != EINVAL);
-        if (n < 0 && kind->connected && errno != EAGAIN && errno != EWOULDBLOCK)
-            kind->error = errno;
+        (void)get_option(fd, SO_ACCEPTCONN, &listening);
+        kind->listening = listening != 0;
+        if (!kind->listening)
+            identify_nameless(fd, kind);
     }
     return 0;
 }

@@ -44,10 +44,11 @@ int asyncore__sock_shutdown(int fd);
 
 /* What a socket descriptor is. */
 typedef struct asyncore__sock_kind {
-    bool stream;    /* its data comes to an end: not a datagram socket */
-    bool listening; /* listen(2) was called */
-    bool connected; /* it is, or was until it broke */
-    int error;      /* what it broke of, if finding out has taken it away */
+    bool stream;     /* its data comes to an end: not a datagram socket */
+    bool listening;  /* listen(2) was called */
+    bool connecting; /* connect(2) is under way */
+    bool connected;  /* it is, or was until it broke */
+    int error;       /* what it broke of, if finding out has taken it away */
 } asyncore__sock_kind;
 
 int asyncore__sock_identify(int fd, asyncore__sock_kind *kind);
