@@ -286,7 +286,8 @@ static bool deliver(parser *p, const char *data, size_t size, bool ends)
     if (chat->delimiter != NULL) {
         skipped = chat->count == SKIPPING;
         if (!skipped && chat->frame_limit > 0 &&
-            size > chat->frame_limit - chat->count) {
+            (chat->count > chat->frame_limit ||
+             size > chat->frame_limit - chat->count)) {
             if (!overflow(p))
                 return false;
             /* Its handler may have set another terminator. */
@@ -317,6 +318,14 @@ static bool deliver(parser *p, const char *data, size_t size, bool ends)
 
 /* ---- The parser --------------------------------------------------------- */
 
+/* Whether collect_incoming_data gets size bytes by themselves before the frame
+   ends: it may pause, or switch. */
+static bool goes_ahead(const asynchat *chat, size_t size)
+{
+    return class_of(chat)->handle_frame == NULL &&
+           (size > 0 || chat->input != NULL);
+}
+
 /* Up to the delimiter, or all but what may be its beginning. */
 static bool parse_to_delimiter(parser *p)
 {
@@ -325,8 +334,9 @@ static bool parse_to_delimiter(parser *p)
     const char *found = find(data, p->end, delimiter, size);
 
     if (found != NULL) {
-        p->at = found + size;
-        return deliver(p, data, (size_t)(found - data), true);
+        bool ends = !goes_ahead(p->chat, (size_t)(found - data));
+        p->at = ends ? found + size : found;
+        return deliver(p, data, (size_t)(found - data), ends);
     }
     p->at = p->end - prefix_at_end(data, p->end, delimiter, size);
     if (p->at > data)
@@ -346,7 +356,7 @@ static bool parse_bytes(parser *p)
         size = chat->count;
     chat->count -= size;
     p->at += size;
-    return deliver(p, data, size, chat->count == 0);
+    return deliver(p, data, size, chat->count == 0 && !goes_ahead(chat, size));
 }
 
 static bool parse_all(parser *p)
@@ -365,14 +375,15 @@ static bool takes_input(const asynchat *chat)
            !(chat->delimiter == NULL && chat->mode == SPENT);
 }
 
-/* An empty frame needs no input. */
+/* No byte is lacking: such a frame needs no input to end. */
+static bool is_due(const asynchat *chat)
+{
+    return chat->delimiter == NULL && chat->mode == BYTES && chat->count == 0;
+}
+
 static bool can_go_on(const parser *p)
 {
-    const asynchat *chat = p->chat;
-
-    return takes_input(chat) &&
-           (p->at < p->end || (chat->delimiter == NULL && chat->mode == BYTES &&
-                               chat->count == 0));
+    return takes_input(p->chat) && (p->at < p->end || is_due(p->chat));
 }
 
 /* False: chat may be gone. Else p->at is how far it has come. */
@@ -419,7 +430,9 @@ static void receive(parser *p, char *buffer)
         return;
     if (n <= 0) {
         int error = errno;
-        if (!deliver_unfinished(p))
+        /* Another error may be survived. */
+        if ((n == 0 || asyncore__is_disconnect(error)) &&
+            !deliver_unfinished(p))
             return;
         if (n == 0)
             (void)asyncore__ended(d);
@@ -432,12 +445,12 @@ static void receive(parser *p, char *buffer)
     chat->matched = 0;
     p->at = buffer;
     p->end = buffer + held + n;
-    if (!parse(p) || p->at == p->end || d->draining)
+    if (!parse(p) || d->draining)
         return;
     if (hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
         (void)out_of_memory(p);
     else
-        d->primed = 1;
+        d->primed = p->at < p->end || is_due(chat);
 }
 
 /* What was left when reading paused. */
@@ -449,11 +462,13 @@ static void parse_held(parser *p)
 
     p->at = in != NULL ? in->data + in->begin : NULL;
     p->end = in != NULL ? in->data + in->end : NULL;
-    if (parse(p) && p->at != p->end && !d->draining) {
-        in->begin = (size_t)(p->at - in->data);
-        chat->input = in;
-        d->primed = 1;
-        return;
+    if (parse(p) && !d->draining) {
+        d->primed = p->at < p->end || is_due(chat);
+        if (p->at < p->end) {
+            in->begin = (size_t)(p->at - in->data);
+            chat->input = in;
+            return;
+        }
     }
     free(in);
 }

@@ -72,6 +72,9 @@ void asyncore__end_evicted(asyncore_map *map);
 /* The peer has finished sending: handle_eof. 0. */
 int asyncore__ended(asyncore_dispatcher *d);
 
+/* Whether error means that the peer of a stream is gone. */
+bool asyncore__is_disconnect(int error);
+
 /* What became of an I/O call on the transport, which failed with errno:
    routed, -1. */
 int asyncore__io_failed(asyncore_dispatcher *d, int error);

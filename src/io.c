@@ -14,9 +14,8 @@ static bool would_block(int error)
     return error == EAGAIN || error == EWOULDBLOCK;
 }
 
-/* Those that mean that the peer is gone, and those of the network that mean
-   the same to a stream. Python's set lacks the second line. */
-static bool is_disconnect(int error)
+/* Beside Python's set, those of the network, which mean the same to a stream. */
+bool asyncore__is_disconnect(int error)
 {
     switch (error) {
     case ECONNRESET:
@@ -110,7 +109,7 @@ int asyncore__io_failed(asyncore_dispatcher *d, int error)
     if (error == EBADF && !asyncore__fd_is_open(d->fd)) {
         asyncore__break(d, error);
     } else if (!would_block(error)) {
-        if (d->stream && is_disconnect(error))
+        if (d->stream && asyncore__is_disconnect(error))
             asyncore__end(d, error);
         else
             asyncore__fail(d, error);
