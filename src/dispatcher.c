@@ -188,6 +188,8 @@ static int enter_map(asyncore_dispatcher *d, asyncore_map *map)
     if (asyncore__map_add(map, d) < 0)
         return -1;
     d->asked = 0;
+    if (d->accepting)
+        asyncore__provide(map);
     if (asyncore__needs_asking(d)) {
         if (asyncore__map_ask(d) < 0) {
             asyncore__map_remove(d);
@@ -316,8 +318,7 @@ int asyncore_listen(asyncore_dispatcher *d, int backlog)
         return -1;
     if (!d->asked && asyncore__in_map(d) && asyncore__map_ask(d) < 0)
         return -1;
-    if (d->map->reserve == -1)
-        d->map->reserve = asyncore__sock_reserve();
+    asyncore__provide(d->map);
     d->accepting = 1;
     return 0;
 }

@@ -98,6 +98,9 @@ bool asyncore__is_shortage(int error);
 /* A listener met it: reported once, and all of the map wait. */
 void asyncore__starve(asyncore_dispatcher *d, int error);
 
+/* The map has a listener: a descriptor is put by for it. */
+void asyncore__provide(asyncore_map *map);
+
 /* A descriptor has come back. */
 void asyncore__fed(asyncore_map *map);
 

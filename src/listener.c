@@ -99,13 +99,18 @@ int asyncore__starved_timeout(asyncore_map *map, int timeout)
     return timeout < 0 || timeout > left ? (int)left : timeout;
 }
 
+void asyncore__provide(asyncore_map *map)
+{
+    if (map->reserve == -1)
+        map->reserve = asyncore__sock_reserve();
+}
+
 /* What accept(2) gave is worth having: the shortage is over. */
 static void accepted(asyncore_map *map)
 {
     map->reported = false;
     map->refuse = false;
-    if (map->reserve == -1)
-        map->reserve = asyncore__sock_reserve();
+    asyncore__provide(map);
 }
 
 int asyncore_accept(asyncore_dispatcher *d, asyncore_address *peer)
