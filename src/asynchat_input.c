@@ -508,6 +508,7 @@ static void give_input(asyncore_dispatcher *d, parser *p)
 void asynchat__read(asyncore_dispatcher *d)
 {
     parser p = { .ref = asyncore__ref_to(d), .chat = asynchat__self(d) };
+    bool held;
 
     /* Input for one that is being given input, from a nested asyncore_poll:
        later, lest it come out of order. */
@@ -522,8 +523,10 @@ void asynchat__read(asyncore_dispatcher *d)
     if (d == NULL)
         return;
     d->serving = 0;
-    d->held =
-        !d->draining && p.chat->delimiter == NULL && p.chat->mode == SPENT;
-    asyncore__update(d);
+    held = !d->draining && p.chat->delimiter == NULL && p.chat->mode == SPENT;
+    if (d->held != held || d->primed || d->eof) {
+        d->held = held;
+        asyncore__update(d);
+    }
     (void)asynchat__uncork(d);
 }
