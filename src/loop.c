@@ -129,6 +129,7 @@ static int turn(asyncore_map *map, int timeout)
         (map->retired != NULL && map->depth == 1))
         timeout = 0;
     timeout = asyncore__timers_timeout(map, timeout);
+    asyncore__calls_resume(map);
     since = map->serial;
     n = map->backend->wait(map->poller, timeout, events, BATCH);
     if (n < 0)

@@ -85,6 +85,7 @@ struct asyncore_map {
     int waker[2];
     pthread_mutex_t lock;
     asyncore__call *calls, *calls_end; /* under lock */
+    asyncore__call *due, *due_end;     /* taken from there, not yet made */
 };
 
 asyncore_map *asyncore__map(asyncore_map *map);

@@ -54,65 +54,55 @@ bool asyncore__calls_pending(asyncore_map *map)
 {
     bool pending;
 
+    if (map->due != NULL)
+        return true;
     pthread_mutex_lock(&map->lock);
     pending = map->calls != NULL;
     pthread_mutex_unlock(&map->lock);
     return pending;
 }
 
-static asyncore__call *take(asyncore_map *map)
+/* What was posted comes after what is due already. */
+static void take(asyncore_map *map)
 {
-    asyncore__call *calls;
-
     pthread_mutex_lock(&map->lock);
-    calls = map->calls;
-    map->calls = NULL;
+    if (map->calls != NULL) {
+        if (map->due == NULL)
+            map->due = map->calls;
+        else
+            map->due_end->next = map->calls;
+        map->due_end = map->calls_end;
+        map->calls = NULL;
+    }
     pthread_mutex_unlock(&map->lock);
-    return calls;
 }
 
-/* Before whatever has been posted since, and due at once. */
-static void put_back(asyncore_map *map, asyncore__call *calls)
+void asyncore__calls_resume(asyncore_map *map)
 {
-    asyncore__call *last = calls;
-
-    if (calls == NULL)
-        return;
-    while (last->next != NULL)
-        last = last->next;
-    pthread_mutex_lock(&map->lock);
-    last->next = map->calls;
-    if (map->calls == NULL)
-        map->calls_end = last;
-    map->calls = calls;
-    pthread_mutex_unlock(&map->lock);
-    asyncore_wakeup(map);
+    if (map->due != NULL)
+        asyncore_wakeup(map);
 }
 
 void asyncore__calls_run(asyncore_map *map)
 {
-    asyncore__call *calls;
-
     /* Cleared before the calls are taken: one posted in between sets it
        again, and costs no more than an empty turn. */
     asyncore__waker_clear(map->waker[0]);
-    calls = take(map);
-    while (calls != NULL && !map->stopping) {
-        asyncore__call call = *calls;
-        free(calls);
-        calls = call.next;
+    take(map);
+    while (map->due != NULL && !map->stopping) {
+        asyncore__call call = *map->due;
+        free(map->due);
+        map->due = call.next;
         call.fn(call.arg);
     }
-    put_back(map, calls);
 }
 
 void asyncore__calls_clear(asyncore_map *map)
 {
-    asyncore__call *calls = take(map);
-
-    while (calls != NULL) {
-        asyncore__call *next = calls->next;
-        free(calls);
-        calls = next;
+    take(map);
+    while (map->due != NULL) {
+        asyncore__call *next = map->due->next;
+        free(map->due);
+        map->due = next;
     }
 }

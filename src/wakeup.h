@@ -9,9 +9,12 @@
 
 bool asyncore__calls_pending(asyncore_map *map);
 
-/* Takes note of a wakeup and makes the calls that were posted before; those
-   that an asyncore_stop among them leaves over are made in the next turn. */
+/* Takes note of a wakeup and makes the calls that were posted before. */
 void asyncore__calls_run(asyncore_map *map);
+
+/* Before a wait: those that an asyncore_stop among them left over, or that
+   are behind the one which runs this turn, are made in this turn. */
+void asyncore__calls_resume(asyncore_map *map);
 
 /* Drops them. */
 void asyncore__calls_clear(asyncore_map *map);
