@@ -1011,6 +1011,8 @@ static void handle_close_once(void **state)
         run_until(w->map, c->ran.close > 0);
         run_turns(w->map, 3);
         assert_true(c->flag);
+        if (reset && w->family != AF_UNIX)
+            assert_int_equal(c->close_error, ECONNRESET);
         assert_int_equal(c->ran.close, 1);
         assert_int_equal(c->ran.free, 1);
         assert_int_equal(c->ran.error, 0);

@@ -37,6 +37,8 @@ static int begin(void **state, int family)
 
     if (w == NULL)
         return -1;
+    /* Where a mistake would keep a call from returning. */
+    alarm(6 * DEADLINE_MS / 1000);
     w->family = family;
     w->descriptors = open_descriptors();
     w->map = asyncore_map_new(NULL);
@@ -92,6 +94,7 @@ int end_world(void **state)
     if (leaked != 0)
         print_error("%d descriptors were not given back\n", leaked);
     free(w);
+    alarm(0);
     return leaked != 0 ? -1 : 0;
 }
 
