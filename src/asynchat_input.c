@@ -102,6 +102,12 @@ void asynchat__give_buffer(asyncore_map *map, char *buffer)
 
 /* ---- Terminators -------------------------------------------------------- */
 
+/* No byte is lacking: such a frame needs no input to end. */
+static bool is_due(const asynchat *chat)
+{
+    return chat->delimiter == NULL && chat->mode == BYTES && chat->count == 0;
+}
+
 /* What is held was held under the old terminator: it becomes input again. */
 static int look_again(asynchat *chat)
 {
@@ -118,15 +124,16 @@ static int set_terminator(asynchat *chat, const char *delimiter, unsigned mode,
                           size_t count)
 {
     asyncore_dispatcher *d = &chat->dispatcher;
+    bool from_outside = !d->serving && !d->draining;
 
-    if (!d->serving && look_again(chat) < 0)
+    if (from_outside && look_again(chat) < 0)
         return -1;
     chat->delimiter = delimiter;
     chat->mode = mode;
     chat->count = count;
-    if (mode == BYTES && delimiter == NULL && count == 0 && !d->serving)
-        d->primed = 1;
-    if (!d->serving) {
+    if (from_outside) {
+        if (is_due(chat))
+            d->primed = 1;
         d->held = 0;
         asyncore__update(d);
     }
@@ -266,14 +273,12 @@ static bool overflow(parser *p)
     const asynchat_handlers *class = class_of(chat);
 
     chat->count = SKIPPING;
+    free(take_held(chat));
     if (class->handle_overflow != NULL)
         class->handle_overflow(chat);
     else
         asyncore__fail(&chat->dispatcher, EMSGSIZE);
-    if (!is_here(p))
-        return false;
-    free(take_held(chat));
-    return true;
+    return is_here(p);
 }
 
 /* size bytes of the frame, and whether it ends with them. False: chat may be
@@ -373,12 +378,6 @@ static bool takes_input(const asynchat *chat)
 
     return d->reading && !d->draining && !d->map->stopping &&
            !(chat->delimiter == NULL && chat->mode == SPENT);
-}
-
-/* No byte is lacking: such a frame needs no input to end. */
-static bool is_due(const asynchat *chat)
-{
-    return chat->delimiter == NULL && chat->mode == BYTES && chat->count == 0;
 }
 
 static bool can_go_on(const parser *p)

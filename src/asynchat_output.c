@@ -258,6 +258,19 @@ static asyncore__emitted emit_failed(asyncore_dispatcher *d, int error)
     return ASYNCORE__EMIT_FAILED;
 }
 
+/* The source at the front is broken: a class that survives it goes on with
+   what is behind. */
+static asyncore__emitted give_up(asyncore_dispatcher *d,
+                                 asyncore__outqueue **queue, int error)
+{
+    asyncore__ref ref = asyncore__ref_to(d);
+
+    asyncore__outqueue_drop_source(queue);
+    if (asyncore__deref(&ref) == NULL)
+        return ASYNCORE__EMIT_FAILED;
+    return emit_failed(d, error);
+}
+
 typedef struct file_source {
     asyncore__source source;
     int fd;
@@ -293,10 +306,25 @@ static asyncore__emitted emit_by_reading(file_source *file,
         file->left -= n;
         emitted = send_made(d, queue, buffer, (size_t)n);
     } else {
-        emitted = emit_failed(d, n == 0 ? EIO : errno);
+        emitted = give_up(d, queue, n == 0 ? EIO : errno);
     }
     asynchat__give_buffer(map, buffer);
     return emitted;
+}
+
+/* Not for these two descriptors, or the file's: reading it tells. */
+static bool concerns_the_file(int error)
+{
+    switch (error) {
+    case EINVAL:
+    case ENOSYS:
+    case EOPNOTSUPP:
+    case EBADF:
+    case EIO:
+    case EOVERFLOW:
+    case ESPIPE: return true;
+    default: return false;
+    }
 }
 
 static asyncore__emitted emit_file(asyncore__source *source,
@@ -314,10 +342,10 @@ static asyncore__emitted emit_file(asyncore__source *source,
     if (file->left < (int64_t)most)
         most = (size_t)file->left;
     n = asyncore__sock_sendfile(d->fd, file->fd, file->offset, most);
-    if (n < 0 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+    if (n < 0 && concerns_the_file(errno))
         return emit_by_reading(file, d, queue);
     if (n == 0)
-        return emit_failed(d, EIO);
+        return give_up(d, queue, EIO);
     n = asyncore__sent(d, n);
     if (n < 0)
         return ASYNCORE__EMIT_FAILED;
@@ -386,7 +414,7 @@ static asyncore__emitted emit_produced(asyncore__source *source,
         p->waiting = true;
         emitted = ASYNCORE__WAITING;
     } else {
-        emitted = emit_failed(d, errno);
+        emitted = give_up(d, queue, errno);
     }
     asynchat__give_buffer(map, buffer);
     return emitted;
