@@ -119,6 +119,13 @@ class Program:
     def sleeps(self):
         return self.state()[0] == "S"
 
+    def activity(self):
+        """How often it has gone to sleep: finer than ticks."""
+        for line in self.proc("status").splitlines():
+            if line.startswith("voluntary_ctxt_switches:"):
+                return int(line.split()[1])
+        raise AssertionError("no context switches in /proc")
+
     def memory(self, field="VmRSS"):
         for line in self.proc("status").splitlines():
             if line.startswith(field + ":"):
@@ -221,8 +228,13 @@ class Case(unittest.TestCase):
             self.assertIn(part, text)
 
     def assert_uses_no_time(self, program, seconds=2, ticks=0):
-        """The one place that sleeps: it measures that nothing happens."""
-        wait_until(program.sleeps, "it sleeps")
+        """It comes to rest, and stays so. To be asleep at one moment is not
+        enough: it may be waiting for another that is busy."""
+        def rests():
+            before = program.activity()
+            time.sleep(0.5)
+            return program.sleeps() and program.activity() - before <= 5
+        wait_until(rests, "it comes to rest")
         before = program.state()[1]
         time.sleep(seconds)
         self.assertLessEqual(program.state()[1] - before, ticks)
