@@ -17,16 +17,21 @@ static bool has_unread(const asyncore_dispatcher *d)
     return d->primed || asyncore__sock_unread(d->fd);
 }
 
+/* What it broke of: SO_ERROR, unless that has been read, and so cleared. */
+static int error_of(const asyncore_dispatcher *d)
+{
+    int error = asyncore__sock_error(d->fd);
+
+    return error != 0 ? error : d->error;
+}
+
 /* Hung up or broken, and nothing is asked. It is over, unless a reader that
    pauses has left something unread. A hangup cannot be left unreported, so d
    is not watched until something is asked again. */
 static void hung_up(asyncore_dispatcher *d, unsigned ready)
 {
-    int error = asyncore__sock_error(d->fd);
+    int error = error_of(d);
 
-    /* It broke before it got here, and that was found out then. */
-    if (error == 0)
-        error = d->error;
     /* The end of a pipe whose reader has gone, which has no SO_ERROR. */
     if (error == 0 && (ready & POLLERR) != 0)
         error = d->sigpipe ? EPIPE : 0;
@@ -58,7 +63,7 @@ static unsigned sort_out(asyncore_dispatcher *d, unsigned ready)
 
 static void connection_done(asyncore_dispatcher *d)
 {
-    int error = asyncore__sock_error(d->fd);
+    int error = error_of(d);
     asyncore__ref ref;
 
     if (error != 0) {
@@ -126,6 +131,11 @@ void asyncore_readwrite(asyncore_dispatcher *d, int revents)
         return;
     asyncore__map_enter(map);
     ref = asyncore__ref_to(d);
-    asyncore__dispatch_all(d, &ref, (unsigned)revents);
+    if (asyncore__needs_asking(d)) {
+        asyncore__ask(d);
+        d = asyncore__deref(&ref);
+    }
+    if (d != NULL)
+        asyncore__dispatch_all(d, &ref, (unsigned)revents);
     asyncore__map_leave(map);
 }

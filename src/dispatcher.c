@@ -46,13 +46,18 @@ bool asyncore__needs_asking(const asyncore_dispatcher *d)
            d->handlers->writable != NULL;
 }
 
+static bool is_over(const asyncore_dispatcher *d)
+{
+    return d->closing || d->lost;
+}
+
 static unsigned interest(const asyncore_dispatcher *d, bool readable,
                          bool writable)
 {
     unsigned mask = ASYNCORE__WATCH;
 
-    /* A turn inside handle_close has nothing to tell it. */
-    if (d->closing)
+    /* A turn inside its handler has nothing to tell it. */
+    if (is_over(d))
         return 0;
     if (d->accepting) {
         if (d->map->resume_at != 0)
@@ -82,7 +87,7 @@ void asyncore__update(asyncore_dispatcher *d)
 {
     /* Those that are asked will be, before the next wait. */
     if (asyncore__in_map(d) &&
-        (d->closing || d->connecting ||
+        (is_over(d) || d->connecting ||
          (d->handlers->readable == NULL && d->handlers->writable == NULL)))
         set_interest(d, interest(d, d->reading, d->writing || d->queued));
 }
@@ -95,7 +100,7 @@ static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
 
     *readable = d->reading;
     *writable = d->writing || d->queued;
-    if (d->closing ||
+    if (is_over(d) ||
         (d->stream && !d->connected && !d->connecting && !d->accepting))
         return true;
     if (h->readable != NULL) {
@@ -121,10 +126,16 @@ void asyncore__ask(asyncore_dispatcher *d)
 
 static bool wants(asyncore_dispatcher *d, unsigned event)
 {
-    bool readable, writable;
+    bool readable, writable, wanted;
+    asyncore_map *map = d->map;
 
-    return asyncore__in_map(d) && ask(d, &readable, &writable) &&
-           (interest(d, readable, writable) & event) != 0;
+    if (!asyncore__in_map(d))
+        return false;
+    asyncore__map_enter(map);
+    wanted = ask(d, &readable, &writable) &&
+             (interest(d, readable, writable) & event) != 0;
+    asyncore__map_leave(map);
+    return wanted;
 }
 
 bool asyncore_readable(asyncore_dispatcher *d)
@@ -188,6 +199,7 @@ static int enter_map(asyncore_dispatcher *d, asyncore_map *map)
     if (asyncore__map_add(map, d) < 0)
         return -1;
     d->asked = 0;
+    d->lost = 0;
     if (d->accepting)
         asyncore__provide(map);
     if (asyncore__needs_asking(d)) {
@@ -269,8 +281,11 @@ int asyncore_add_channel(asyncore_dispatcher *d, asyncore_map *map)
 
 void asyncore_del_channel(asyncore_dispatcher *d)
 {
-    if (asyncore__in_map(d))
-        asyncore__map_remove(d);
+    if (!asyncore__in_map(d))
+        return;
+    asyncore__map_remove(d);
+    /* Whoever takes it out in its handle_close keeps it. */
+    d->closing = 0;
 }
 
 int asyncore_set_handlers(asyncore_dispatcher *d,

@@ -74,14 +74,18 @@ void asyncore__fail(asyncore_dispatcher *d, int error)
 
 void asyncore__break(asyncore_dispatcher *d, int error)
 {
+    asyncore_map *map = d->map;
     asyncore__ref ref = asyncore__ref_to(d);
 
     if (error == EBADF)
         d->lost = 1;
+    asyncore__update(d);
+    asyncore__map_enter(map);
     asyncore__fail(d, error);
     d = asyncore__deref(&ref);
     if (d != NULL)
         asyncore__end(d, error);
+    asyncore__map_leave(map);
 }
 
 void asyncore__end_evicted(asyncore_map *map)

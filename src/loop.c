@@ -117,6 +117,8 @@ static int turn(asyncore_map *map, int timeout)
 
     timeout = asyncore__starved_timeout(map, timeout);
     resume_at = map->resume_at;
+    if (map->evicted != NULL)
+        timeout = 0;
     asyncore__end_evicted(map);
     ask_all(map);
     tell_changes(map);
