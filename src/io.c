@@ -77,9 +77,10 @@ void asyncore__break(asyncore_dispatcher *d, int error)
     asyncore_map *map = d->map;
     asyncore__ref ref = asyncore__ref_to(d);
 
-    if (error == EBADF)
+    if (error == EBADF) {
         d->lost = 1;
-    asyncore__update(d);
+        asyncore__update(d);
+    }
     asyncore__map_enter(map);
     asyncore__fail(d, error);
     d = asyncore__deref(&ref);
