@@ -39,10 +39,13 @@ void asyncore__end(asyncore_dispatcher *d, int error)
     asyncore_map *map = d->map;
     asyncore__ref ref;
 
-    if (d->closing || !asyncore__in_map(d))
+    if (d->closing)
+        return;
+    d->error = error;
+    /* It will be told when it is back in a map. */
+    if (!asyncore__in_map(d))
         return;
     ref = asyncore__ref_to(d);
-    d->error = error;
     d->closing = 1;
     asyncore__update(d);
     asyncore__map_enter(map);
@@ -140,7 +143,11 @@ int asyncore__ended(asyncore_dispatcher *d)
         d->eof = 1;
         asyncore__update(d);
         asyncore__map_enter(map);
-        ASYNCORE__HANDLER(d, handle_eof)(d);
+        /* That it broke was found out before, and what had come is read. */
+        if (d->error != 0)
+            asyncore__end(d, d->error);
+        else
+            ASYNCORE__HANDLER(d, handle_eof)(d);
         asyncore__map_leave(map);
     }
     return 0;
