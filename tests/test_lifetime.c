@@ -2230,6 +2230,49 @@ static void reconnecting_client(void **state)
     }
 }
 
+static void one_eof(asyncore_dispatcher *d)
+{
+    complain("handle_eof of a broken connection");
+    asyncore_close(d);
+}
+
+/* The kernel tells of a reset once, here to a send of one in no map. */
+static void broken_while_out(void **state)
+{
+    static const asyncore_handlers halves = {
+        .handle_read = one_reads,
+        .handle_close = one_closes,
+        .handle_eof = one_eof,
+    };
+
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        asyncore_map *map = new_map();
+        struct linger at_once = { 1, 0 };
+        one a;
+        int ends[2];
+
+        stage.complaint[0] = '\0';
+        tcp_pair(ends);
+        memset(&a, 0, sizeof a);
+        assert_int_equal(
+            asyncore_dispatcher_init(&a.d, way == 0 ? &counting : &halves,
+                                     ends[0], map),
+            0);
+        asyncore_del_channel(&a.d);
+        setsockopt(ends[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        close(ends[1]);
+        assert_int_equal(asyncore_send(&a.d, "x", 1), -1);
+        assert_int_equal(a.closes, 0);
+        assert_int_equal(asyncore_add_channel(&a.d, map), 0);
+        turn_at_once(map);
+        assert_int_equal(a.closes, 1);
+        assert_int_equal(a.d.error, ECONNRESET);
+        assert_string_equal(stage.complaint, "");
+        asyncore_map_free(map);
+    }
+}
+
 /* Every order in which a connection can come to its end. */
 static void one_end(void **state)
 {
@@ -2306,6 +2349,7 @@ int main(void)
         TEST(timer_of_a_freed_map),
         TEST(loop_inside_a_call),
         TEST(reconnecting_client),
+        TEST(broken_while_out),
         TEST(one_end),
     };
     enum { OTHERS = sizeof others / sizeof *others };
