@@ -137,9 +137,9 @@ static void keep_data(session *s, const char *data, size_t size)
     size_t needed = s->received + size, room = s->room;
     char *grown;
 
+    s->last = data[size - 1];
     if (s->received > most)
         return;
-    s->last = data[size - 1];
     s->received = needed;
     if (needed > room && !s->lost) {
         room = needed > room * 2 ? needed : room * 2;
@@ -234,6 +234,8 @@ static void session_data(asynchat *chat, const void *data, size_t size)
     session *s = (session *)chat;
     size_t room = sizeof s->line - 1;
 
+    if (s->state != DATA_BEGINS)
+        await(s);
     if (s->state != COMMAND) {
         keep_data(s, data, size);
         return;
@@ -250,7 +252,6 @@ static void session_found(asynchat *chat)
     session *s = (session *)chat;
     size_t size = s->received;
 
-    await(s);
     if (s->state == DATA) {
         got_mail(s, size);
     } else if (s->state == DATA_BEGINS) {
