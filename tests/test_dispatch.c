@@ -288,6 +288,44 @@ static void turns_inside_handle_close(void **state)
     close(other);
 }
 
+/* What fails inside handle_close is not told once more. */
+static void use_what_is_over(asyncore_dispatcher *d)
+{
+    recorder *r = recorder_of(d);
+    char byte;
+
+    record_close(d);
+    if (r->ran.close > 3)
+        return;
+    for (int i = 0; i < 3; i++) {
+        r->flag |= asyncore_send(d, "x", 1) >= 0;
+        r->flag |= asyncore_recv(d, &byte, 1) > 0;
+    }
+    asyncore_base(d)->handle_error(d, EIO);
+    asyncore_base(d)->handle_eof(d);
+}
+
+static void use_inside_handle_close(void **state)
+{
+    static const asyncore_handlers stubborn = {
+        .handle_read = record_read,
+        .handle_close = use_what_is_over,
+        .handle_error = record_error,
+        .handle_eof = record_eof,
+        .handle_free = record_free,
+        .log_info = record_log_info,
+    };
+    world *w = world_of(state);
+    int peer;
+    recorder *r = join(w, &stubborn, &peer);
+
+    peer_break(r->dispatcher.fd, peer);
+    run_until(w->map, r->ran.free);
+    assert_over(r, ECONNRESET);
+    assert_int_equal(r->ran.eof, 0);
+    assert_false(r->flag);
+}
+
 /* An error that handle_error let pass is not told of an orderly end. */
 static ssize_t fail_to_send(asyncore_dispatcher *d, const void *data,
                             size_t size)
@@ -1106,6 +1144,7 @@ int main(void)
         IN_UNIX(predicate_behind_a_hangup),
         IN_UNIX(reader_of_a_pipe_gone),
         EVERYWHERE(turns_inside_handle_close),
+        EVERYWHERE(use_inside_handle_close),
         EVERYWHERE(orderly_after_an_error),
         EVERYWHERE(broken_before_init),
         EVERYWHERE(broken_before_init_with_data),
