@@ -1467,7 +1467,7 @@ static void row(void **state)
 /* A dispatcher that counts, and does one thing in its handlers. */
 typedef struct one {
     asyncore_dispatcher d;
-    int reads, closes, frees, errors, accepts, asked;
+    int reads, writes, closes, frees, errors, accepts, asked;
     void (*then)(struct one *o);
     struct one *other;
     asyncore_map *map;
@@ -1504,6 +1504,7 @@ static void one_writes(asyncore_dispatcher *d)
 {
     char data[64] = "";
 
+    one_of(d)->writes++;
     if (asyncore_send(d, data, sizeof data) < 0)
         (void)asyncore_send(d, data, sizeof data);
 }
@@ -1787,6 +1788,68 @@ static void evicted_and_reopened(void **state)
         asyncore_map_free(map);
         close(peers[0]);
         close(peers[1]);
+    }
+}
+
+/* A pair whose first end, of that number, has no room to write. */
+static void full_pair_at(int number, int ends[2])
+{
+    char data[4096] = "";
+
+    pair_at(number, ends);
+    while (send(ends[0], data, sizeof data, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        ;
+}
+
+static void reopen_full(one *o)
+{
+    int number = o->d.fd, ends[2];
+
+    asyncore_close(&o->d);
+    full_pair_at(number, ends);
+    o->number = ends[1];
+    if (o->other == NULL) {
+        if (asyncore_set_socket(&o->d, ends[0]) < 0)
+            complain("set_socket: %s", strerror(errno));
+        asyncore_set_writable(&o->d, true);
+        return;
+    }
+    memset(o->other, 0, sizeof *o->other);
+    if (asyncore_dispatcher_init(&o->other->d, &counting, ends[0], o->map) < 0)
+        complain("init: %s", strerror(errno));
+    asyncore_set_writable(&o->other->d, true);
+}
+
+static void pause_writing(one *o)
+{
+    asyncore_set_writable(&o->d, false);
+}
+
+/* Ready for both; what handle_read does decides about the other half: whoever
+   has the number by then did not become writable. */
+static void rest_of_an_event(void **state)
+{
+    (void)state;
+    stage.complaint[0] = '\0';
+    for (int way = 0; way < 3; way++) {
+        asyncore_map *map = new_map();
+        one a, other;
+        int peer = begin_one(&a, &counting, map);
+
+        a.number = -1;
+        a.other = way == 1 ? &other : NULL;
+        a.then = way == 2 ? pause_writing : reopen_full;
+        asyncore_set_writable(&a.d, true);
+        write_byte(peer);
+        turn_at_once(map);
+        assert_string_equal(stage.complaint, "");
+        assert_int_equal(a.reads, 1);
+        assert_int_equal(a.writes, 0);
+        if (way == 1)
+            assert_int_equal(other.writes, 0);
+        asyncore_map_free(map);
+        shut(&a.number);
+        close(peer);
     }
 }
 
@@ -2350,6 +2413,7 @@ int main(void)
         TEST(loop_inside_a_call),
         TEST(reconnecting_client),
         TEST(broken_while_out),
+        TEST(rest_of_an_event),
         TEST(one_end),
     };
     enum { OTHERS = sizeof others / sizeof *others };

@@ -738,6 +738,7 @@ static void random_run(uint32_t seed)
 {
     world *w = play.w;
 
+    alarm(6 * DEADLINE_MS / 1000);
     memset(&play, 0, sizeof play);
     play.w = w;
     play.map = asyncore_map_new(NULL);
