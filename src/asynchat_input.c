@@ -459,8 +459,9 @@ static void parse_held(parser *p)
     asyncore_dispatcher *d = &chat->dispatcher;
     struct asynchat__input *in = take_held(chat);
 
-    p->at = in != NULL ? in->data + in->begin : NULL;
-    p->end = in != NULL ? in->data + in->end : NULL;
+    /* An empty frame may be due without any: handlers get no NULL. */
+    p->at = in != NULL ? in->data + in->begin : "";
+    p->end = in != NULL ? in->data + in->end : p->at;
     if (parse(p) && !d->draining) {
         d->primed = p->at < p->end || is_due(chat);
         if (p->at < p->end) {
