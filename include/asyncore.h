@@ -427,6 +427,18 @@ ASYNCORE_API int asyncore_bind(asyncore_dispatcher *d,
 ASYNCORE_API int asyncore_listen(asyncore_dispatcher *d, int backlog);
 
 /*
+ * A listener in one call: asyncore_address_resolve (so it may block),
+ * asyncore_create_socket, asyncore_set_reuse_addr where the family has ports,
+ * asyncore_bind and asyncore_listen. "[::]:PORT" takes IPv4 as well. A unix
+ * socket's path that is there already is taken over if it is a socket and
+ * nobody answers on it, as a server that was killed leaves it behind;
+ * otherwise it is EADDRINUSE. Removing the path in the end is yours. The errors
+ * of all these; d has no socket then.
+ */
+ASYNCORE_API int asyncore_listen_on(asyncore_dispatcher *d, const char *address,
+                                    int backlog);
+
+/*
  * As connect(2) without blocking: 0 means connecting, or for a datagram
  * socket connected. The outcome comes from the loop, at the next turn or
  * later: handle_connect, or handle_close with d->error. -1: the kernel
@@ -743,6 +755,41 @@ ASYNCORE_API int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
 
 /* fn will not be called; fine if it is not set. */
 ASYNCORE_API void asyncore_timer_cancel(asyncore_timer *timer);
+
+/* ---- Signals ----------------------------------------------------------- */
+
+/*
+ * A signal that becomes a call in the loop. Yours, on the terms of a timer:
+ * all zero bytes is not set, and while it is set it must stay where it is.
+ */
+typedef struct asyncore_signal_handler {
+    /* Private. */
+    asyncore_map *map; /* NULL: not set */
+    void (*fn)(void *arg);
+    void *arg;
+    int number;
+    int caught; /* it has come, and fn is due */
+    struct asyncore_signal_handler *next, *next_of_map;
+} asyncore_signal_handler;
+
+/*
+ * Has fn(arg) called by the loop of the map (NULL: the default map) whenever
+ * the signal comes; several that come before the loop's turn make one call. fn
+ * may do what a handler may. One that is set already is set anew.
+ *
+ * This replaces the signal's disposition (sigaction(2), with SA_RESTART) for
+ * as long as anybody has a handler for it set, in any map of any thread; the
+ * former one comes back with the last cancel. All that are set for a signal
+ * are called. They do not keep a loop going. EINVAL: the signal cannot be
+ * caught. ENOMEM only where the default map is made.
+ */
+ASYNCORE_API int asyncore_signal(asyncore_signal_handler *handler,
+                                 asyncore_map *map, int number,
+                                 void (*fn)(void *arg), void *arg);
+
+/* fn will not be called; fine if it is not set. asyncore_map_free does it for
+   those of the map. */
+ASYNCORE_API void asyncore_signal_cancel(asyncore_signal_handler *handler);
 
 #ifdef __cplusplus
 }

@@ -312,6 +312,23 @@ const asyncore_handlers *asyncore_base(const asyncore_dispatcher *d)
     return &d->base->handlers;
 }
 
+static void close_descriptor(asyncore_dispatcher *d)
+{
+    int fd = d->fd, error = errno;
+
+    if (asyncore__in_map(d)) {
+        asyncore__map_remove(d);
+        asyncore__fed(d->map);
+    }
+    d->fd = -1;
+    if (d->blocking && !d->lost)
+        (void)asyncore__fd_set_blocking(fd, true);
+    /* One that was closed behind our back may be a stranger's by now. */
+    if (!d->lost)
+        asyncore__fd_close(fd);
+    errno = error;
+}
+
 /* ---- Set-up calls ------------------------------------------------------ */
 
 void asyncore_set_reuse_addr(asyncore_dispatcher *d)
@@ -336,6 +353,37 @@ int asyncore_listen(asyncore_dispatcher *d, int backlog)
     asyncore__provide(d->map);
     d->accepting = 1;
     return 0;
+}
+
+static int listen_at(asyncore_dispatcher *d, const asyncore_address *address,
+                     int backlog)
+{
+    static const struct in6_addr anywhere = IN6ADDR_ANY_INIT;
+
+    if (address->any.sa_family == AF_UNIX)
+        asyncore__sock_unlink_stale(&address->un, address->size);
+    else
+        asyncore_set_reuse_addr(d);
+    if (address->any.sa_family == AF_INET6 &&
+        memcmp(&address->in6.sin6_addr, &anywhere, sizeof anywhere) == 0)
+        asyncore__sock_take_v4(d->fd);
+    if (asyncore_bind(d, address) < 0)
+        return -1;
+    return asyncore_listen(d, backlog);
+}
+
+int asyncore_listen_on(asyncore_dispatcher *d, const char *text, int backlog)
+{
+    asyncore_address address;
+
+    if (asyncore_address_resolve(&address, text) < 0 ||
+        asyncore_create_socket(d, address.any.sa_family, SOCK_STREAM) < 0)
+        return -1;
+    if (listen_at(d, &address, backlog) == 0)
+        return 0;
+    close_descriptor(d);
+    d->accepting = 0;
+    return -1;
 }
 
 int asyncore_connect(asyncore_dispatcher *d, const asyncore_address *address)
@@ -373,23 +421,6 @@ int asyncore_getpeername(const asyncore_dispatcher *d,
 }
 
 /* ---- The end ----------------------------------------------------------- */
-
-static void close_descriptor(asyncore_dispatcher *d)
-{
-    int fd = d->fd, error = errno;
-
-    if (asyncore__in_map(d)) {
-        asyncore__map_remove(d);
-        asyncore__fed(d->map);
-    }
-    d->fd = -1;
-    if (d->blocking && !d->lost)
-        (void)asyncore__fd_set_blocking(fd, true);
-    /* One that was closed behind our back may be a stranger's by now. */
-    if (!d->lost)
-        asyncore__fd_close(fd);
-    errno = error;
-}
 
 void asyncore_close(asyncore_dispatcher *d)
 {

@@ -4,6 +4,7 @@
  * means is known below.
  */
 #include "dispatcher.h"
+#include "signals.h"
 #include "timer.h"
 #include "wakeup.h"
 
@@ -93,10 +94,12 @@ static int serve(asyncore_map *map, const asyncore__event *event,
         asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }
-    if (event->fd == map->waker[0])
+    if (event->fd == map->waker[0]) {
         asyncore__calls_run(map);
-    else if ((int32_t)(slot->serial - since) <= 0)
+        asyncore__signals_run(map);
+    } else if ((int32_t)(slot->serial - since) <= 0) {
         asyncore__map_renew(map);
+    }
     return 0;
 }
 
@@ -104,7 +107,7 @@ static int serve(asyncore_map *map, const asyncore__event *event,
 static bool is_busy(asyncore_map *map)
 {
     return map->count > 0 || map->evicted != NULL || map->timers != NULL ||
-           asyncore__calls_pending(map);
+           asyncore__calls_pending(map) || asyncore__signals_pending(map);
 }
 
 static int turn(asyncore_map *map, int timeout)

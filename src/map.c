@@ -3,6 +3,7 @@
  * itself.
  */
 #include "map.h"
+#include "signals.h"
 #include "sock.h"
 #include "timer.h"
 #include "wakeup.h"
@@ -135,6 +136,7 @@ asyncore_map *asyncore_map_new(const char *name)
 
 static void destroy(asyncore_map *map)
 {
+    asyncore__signals_clear(map);
     asyncore__calls_clear(map);
     asyncore__timers_clear(map);
     if (map->reserve != -1)

@@ -67,6 +67,8 @@ struct asyncore_map {
     asyncore_dispatcher *evicted;                /* due for handle_close */
     asyncore_dispatcher *evicting;               /* those in it now */
 
+    asyncore_signal_handler *signals; /* see signals.c */
+
     asyncore_timer *timers; /* a heap: see timer.c */
     uint64_t timer_order;
 

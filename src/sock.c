@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -85,6 +86,29 @@ int asyncore__sock_reuse_address(int fd)
 {
     int on = 1;
     return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+}
+
+void asyncore__sock_take_v4(int fd)
+{
+    int off = 0;
+    (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+}
+
+void asyncore__sock_unlink_stale(const struct sockaddr_un *address,
+                                 socklen_t size)
+{
+    struct stat file;
+    int fd;
+
+    if (lstat(address->sun_path, &file) == -1 || !S_ISSOCK(file.st_mode))
+        return;
+    fd = asyncore__sock_open(AF_UNIX, SOCK_STREAM);
+    if (fd == -1)
+        return;
+    if (connect(fd, (const struct sockaddr *)address, size) == -1 &&
+        errno == ECONNREFUSED)
+        (void)unlink(address->sun_path);
+    asyncore__fd_close(fd);
 }
 
 int asyncore__sock_name(int fd, struct sockaddr *address, socklen_t *size)

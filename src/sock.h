@@ -16,12 +16,20 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 int asyncore__sock_open(int family, int type);
 int asyncore__sock_accept(int fd, struct sockaddr *peer, socklen_t *size);
 int asyncore__sock_bind(int fd, const struct sockaddr *address, socklen_t size);
 int asyncore__sock_listen(int fd, int backlog);
 int asyncore__sock_reuse_address(int fd);
+/* Has an IPv6 socket take IPv4 too, where it does not anyway. */
+void asyncore__sock_take_v4(int fd);
+
+/* Removes the path of a unix socket that nobody listens on any more. */
+void asyncore__sock_unlink_stale(const struct sockaddr_un *address,
+                                 socklen_t size);
+
 int asyncore__sock_name(int fd, struct sockaddr *address, socklen_t *size);
 int asyncore__sock_peer(int fd, struct sockaddr *address, socklen_t *size);
 

@@ -25,6 +25,7 @@ poller_epoll 1
 map 2
 wakeup 2
 timer 2
+signals 2
 handlers 3
 dispatcher 3
 io 3
@@ -83,6 +84,7 @@ for object in "$@"; do
     name=${object##*/}
     case ${name%.o} in
     sock.c | poller_*.c) denied=$process ;;
+    signals.c) denied=$kernel$(echo "$process" | sed 's/ sigaction / /') ;;
     *) denied=$kernel$process ;;
     esac
     denied=$(echo "$denied" | tr '\n' ' ')
