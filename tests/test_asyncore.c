@@ -418,26 +418,36 @@ static void unhandled(void **state)
     for (int debug = 0; debug < 2; debug++) {
         r->dispatcher.debug = debug != 0;
         capture_begin();
+        asyncore_set_writable(&r->dispatcher, true);
         base->handle_expt(&r->dispatcher);
         base->handle_read(&r->dispatcher);
         base->handle_write(&r->dispatcher);
         base->handle_connect(&r->dispatcher);
-        base->handle_close(&r->dispatcher);
         capture_end(text, sizeof text);
+        /* Unhandled means no longer asked for, so that it cannot spin. */
+        assert_false(asyncore_readable(&r->dispatcher));
+        assert_false(asyncore_writable(&r->dispatcher));
         if (debug)
             assert_string_equal(text,
                                 "warning: unhandled incoming priority event\n"
                                 "warning: unhandled read event\n"
                                 "warning: unhandled write event\n"
-                                "warning: unhandled connect event\n"
-                                "warning: unhandled close event\n");
+                                "warning: unhandled connect event\n");
         else
             assert_string_equal(text, "");
     }
-    /* Unhandled means no longer asked for, so that it cannot spin. */
-    assert_false(asyncore_readable(&r->dispatcher));
-    assert_false(asyncore_writable(&r->dispatcher));
-    asyncore_close(&r->dispatcher);
+    r->dispatcher.debug = 1;
+    asyncore_set_readable(&r->dispatcher, true);
+    capture_begin();
+    base->handle_accepted(&r->dispatcher, dup(peer), NULL);
+    peer_write(peer, "x", 1);
+    run_turns(w->map, 3);
+    base->handle_close(&r->dispatcher);
+    capture_end(text, sizeof text);
+    assert_string_equal(text, "warning: unhandled accepted event\n"
+                              "warning: unhandled read event\n"
+                              "warning: unhandled close event\n");
+    assert_int_equal(r->dispatcher.fd, -1);
     close(peer);
 }
 

@@ -286,6 +286,56 @@ static void taken_over(void **state)
     close(other);
 }
 
+/* arg: a descriptor that gets the number of the one that was lost. */
+static void put_another(asyncore_dispatcher *d, int error)
+{
+    recorder *r = recorder_of(d);
+
+    record_error(d, error);
+    dup2(*(int *)r->arg, d->fd);
+}
+
+/* The number may be a stranger's by the time it is found out. */
+static void closed_behind(void **state)
+{
+    static const asyncore_handlers losing = {
+        .handle_close = record_close,
+        .handle_error = put_another,
+        .handle_free = record_free,
+    };
+    world *w = world_of(state);
+    char byte;
+
+    for (int way = 0; way < 3; way++) {
+        int peer, stranger[2], fd;
+        recorder *r = add(w, w->map, &losing, &peer);
+
+        peer_pair(SOCK_STREAM, stranger);
+        r->arg = &stranger[0];
+        fd = r->dispatcher.fd;
+        close(fd);
+        if (way == 0)
+            assert_int_equal(asyncore_recv(&r->dispatcher, &byte, 1), -1);
+        else if (way == 1)
+            assert_int_equal(asyncore_send(&r->dispatcher, "x", 1), -1);
+        else
+            asyncore_readwrite(&r->dispatcher, POLLNVAL);
+        assert_int_equal(r->ran.error, 1);
+        assert_int_equal(r->error, EBADF);
+        assert_int_equal(r->ran.close, 1);
+        assert_int_equal(r->close_error, EBADF);
+        assert_int_equal(r->dispatcher.fd, -1);
+        assert_true(fcntl(fd, F_GETFD) >= 0);
+        run_turns(w->map, 1);
+        assert_int_equal(r->ran.free, 1);
+        assert_int_equal(asyncore_map_count(w->map), 0);
+        close(fd);
+        close(stranger[0]);
+        close(stranger[1]);
+        close(peer);
+    }
+}
+
 typedef struct usurper {
     recorder recorder;
     struct usurper *other; /* whose number it takes over in handle_read */
@@ -929,6 +979,7 @@ int main(void)
         ONCE(walk_that_closes),
         ONCE(channels),
         ONCE(taken_over),
+        ONCE(closed_behind),
         ONCE(number_reused),
         ONCE(high_descriptor),
         ONCE(empty),
