@@ -116,8 +116,7 @@ static unsigned found(asyncore__poller *p, int fd, const fd_set *in,
     return ready;
 }
 
-/* Passes the descriptors once round and collects those that ask() finds
-   something of. */
+/* What one look over the descriptors has found. */
 typedef struct round_trip {
     asyncore__event *events;
     int capacity, count;
@@ -174,13 +173,16 @@ static int look(asyncore__poller *p, int left, const fd_set *in,
     return trip.count;
 }
 
-static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
-                    int capacity)
+/* One call of select. *go_on: nothing has happened, as far as one waits for
+   it; a signal is something. */
+static int wait_once(asyncore__poller *p, int timeout, asyncore__event *events,
+                     int capacity, bool *go_on)
 {
     fd_set in = p->in, out = p->out, pri = p->pri;
     struct timeval time, *limit = NULL;
     int n, hidden = 0;
 
+    *go_on = false;
     /* They have up to half of the room: the rest has its turn beside them. */
     if (p->hidden_count > 0) {
         hidden = look_for_ended(p, true, events, (capacity + 1) / 2);
@@ -188,8 +190,6 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
         capacity -= hidden;
         if (hidden > 0)
             timeout = 0;
-        else if (timeout < 0 || timeout > HIDDEN_CHECK_MS)
-            timeout = HIDDEN_CHECK_MS;
     }
     if (timeout >= 0) {
         time.tv_sec = timeout / 1000;
@@ -197,11 +197,36 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
         limit = &time;
     }
     n = capacity > 0 ? select(p->end, &in, &out, &pri, limit) : 0;
-    if (n > 0)
-        return hidden + look(p, n, &in, &out, &pri, events, capacity);
     if (n < 0 && errno == EBADF)
         return hidden + look_for_ended(p, false, events, capacity);
-    return n == 0 || hidden > 0 || errno == EINTR ? hidden : -1;
+    if (n < 0)
+        return hidden > 0 || errno == EINTR ? hidden : -1;
+    if (n > 0)
+        n = look(p, n, &in, &out, &pri, events, capacity);
+    *go_on = hidden + n == 0;
+    return hidden + n;
+}
+
+static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
+                    int capacity)
+{
+    bool go_on = true;
+    int n = 0;
+
+    while (go_on) {
+        int hidden = p->hidden_count, step = timeout;
+        if (hidden > 0 && (step < 0 || step > HIDDEN_CHECK_MS))
+            step = HIDDEN_CHECK_MS;
+        n = wait_once(p, step, events, capacity, &go_on);
+        /* One more is hidden now: it was not the time that has run out. */
+        if (p->hidden_count > hidden)
+            continue;
+        if (step == timeout)
+            break;
+        if (timeout > 0)
+            timeout -= step;
+    }
+    return n;
 }
 
 const asyncore__poller_class asyncore__poller_select = {
