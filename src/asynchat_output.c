@@ -31,7 +31,8 @@ static asyncore__output output_of(asynchat *chat)
 
 static bool has_cork(const asyncore_dispatcher *d)
 {
-    return d->map->cork != NULL && d->map->cork->owner == d;
+    return asyncore__in_map(d) && d->map->cork != NULL &&
+           d->map->cork->owner == d;
 }
 
 static struct asyncore__cork *new_cork(void)

@@ -55,6 +55,7 @@ static void tell(asyncore_map *map, int fd)
         else
             asyncore__break(d, errno);
     } else if (asyncore__is_primed(d)) {
+        map->ask_again = true;
         asyncore__dispatch(d, fd, slot->serial, POLLIN);
     }
 }
