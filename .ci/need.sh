@@ -48,6 +48,6 @@ quietly()
     shift
     mkdir -p build/log
     "$@" >"$log" 2>&1 </dev/null && return 0
-    grep -v -e '^\[ RUN  ' -e '^\[       OK ' "$log" | tail -n 100
+    grep -av -e '^\[ RUN  ' -e '^\[       OK ' "$log" | tail -n 100
     return 1
 }
