@@ -210,12 +210,18 @@ static void do_flushall(asynchat *client, const struct text *words, size_t n)
     reply(client, ok);
 }
 
+static void unknown_subcommand(asynchat *client, const char *command,
+                               struct text word)
+{
+    reply_error(client, "unknown subcommand '%.*s'. Try %s HELP.", SHOWN(word),
+                command);
+}
+
 /* redis-benchmark asks whether its subject writes to a disk. */
 static void do_config(asynchat *client, const struct text *words, size_t n)
 {
     if (!is(words[1], "get") || n != 3)
-        reply_error(client, "unknown subcommand '%.*s'. Try CONFIG HELP.",
-                    SHOWN(words[1]));
+        unknown_subcommand(client, "CONFIG", words[1]);
     else if (is(words[2], "save"))
         reply(client, "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
     else if (is(words[2], "appendonly"))
@@ -224,11 +230,14 @@ static void do_config(asynchat *client, const struct text *words, size_t n)
         reply(client, "*0\r\n");
 }
 
-/* redis-cli asks what it could help with; it has its own help too. */
+/* redis-cli asks for COMMAND DOCS to help with; where there are none, it has
+   help of its own. */
 static void do_command(asynchat *client, const struct text *words, size_t n)
 {
-    (void)words, (void)n;
-    reply(client, "*0\r\n");
+    if (n == 1)
+        reply(client, "*0\r\n");
+    else
+        unknown_subcommand(client, "COMMAND", words[1]);
 }
 
 static void do_quit(asynchat *client, const struct text *words, size_t n)

@@ -236,3 +236,10 @@ int keys_init(asyncore_map *map)
     buckets = calloc(mask + 1, sizeof(struct entry *));
     return buckets != NULL ? 0 : -1;
 }
+
+void keys_free(void)
+{
+    keys_clear();
+    asyncore_timer_cancel(&sweeper);
+    free(buckets);
+}

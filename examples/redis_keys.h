@@ -21,6 +21,9 @@ struct entry; /* lives until its key is put, deleted or has expired */
 /* An empty table, whose entries expire in the loop of the map. -1 and errno. */
 int keys_init(asyncore_map *map);
 
+/* No table any more. */
+void keys_free(void);
+
 /* Milliseconds of the clock that entries expire by. */
 int64_t keys_now(void);
 

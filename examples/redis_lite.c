@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -40,7 +39,6 @@ static const char usage[] = "usage: redis_lite [--backend NAME] "
                             "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
 
 static asyncore_map *map;
-static volatile sig_atomic_t stop;
 
 typedef struct client {
     asynchat chat;
@@ -294,32 +292,13 @@ static const asyncore_handlers server = {
     .handle_accepted = accepted,
 };
 
-static void on_signal(int number)
-{
-    (void)number;
-    if (!stop) { /* a second one may find the map being freed */
-        stop = 1;
-        asyncore_wakeup(map);
-    }
-}
+/* These stay to the end, so that a second signal finds them still. */
+static asyncore_signal_handler interrupt, terminate;
 
-/* bind(2) takes no path that is there. A socket that nobody answers on, left
-   behind by a server that was killed, may go; nothing else may. */
-static int listen_on(asyncore_dispatcher *d, const asyncore_address *address)
+static void stop(void *arg)
 {
-    const char *path = address->un.sun_path;
-    struct stat file;
-
-    if (asyncore_create_socket(d, address->any.sa_family, SOCK_STREAM) < 0)
-        return -1;
-    if (address->any.sa_family == AF_UNIX && lstat(path, &file) == 0 &&
-        S_ISSOCK(file.st_mode) && asyncore_connect(d, address) < 0 &&
-        errno == ECONNREFUSED)
-        unlink(path);
-    asyncore_set_reuse_addr(d);
-    if (asyncore_bind(d, address) < 0)
-        return -1;
-    return asyncore_listen(d, SOMAXCONN);
+    (void)arg;
+    asyncore_stop(map);
 }
 
 static int fail(const char *what)
@@ -330,7 +309,6 @@ static int fail(const char *what)
 
 int main(int argc, char **argv)
 {
-    const struct sigaction action = { .sa_handler = on_signal };
     const char *backend = NULL, *where = "127.0.0.1:6380";
     char text[ASYNCORE_ADDRESS_TEXT];
     asyncore_address address;
@@ -347,32 +325,26 @@ int main(int argc, char **argv)
     if (argc == 2)
         where = argv[1];
     map = argc <= 2 ? asyncore_map_new(backend) : NULL;
-    if (map == NULL) {
+    if (map == NULL || asyncore_address_resolve(&address, where) < 0) {
         fprintf(stderr, "%s\n", usage);
-        return 2;
-    }
-    if (asyncore_address_resolve(&address, where) < 0) {
-        fprintf(stderr, "redis_lite: cannot find %s; %s\n", where, usage);
         return 2;
     }
     if (keys_init(map) < 0)
         return fail("keys");
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    asyncore_signal(&interrupt, map, SIGINT, stop, NULL);
+    asyncore_signal(&terminate, map, SIGTERM, stop, NULL);
     asyncore_dispatcher_init(&d, &server, -1, map);
-    asyncore_address_format(&address, text, sizeof text);
-    if (listen_on(&d, &address) < 0 || asyncore_getsockname(&d, &address) < 0)
-        return fail(text);
+    if (asyncore_listen_on(&d, where, SOMAXCONN) < 0 ||
+        asyncore_getsockname(&d, &address) < 0)
+        return fail(where);
     asyncore_address_format(&address, text, sizeof text);
     if (printf("listening on %s\n", text) < 0 || fflush(stdout) != 0)
         status = fail("standard output");
-    while (status == 0 && !stop) {
-        if (asyncore_poll(map, -1) < 0)
-            status = fail(text);
-    }
-    stop = 1;
-    asyncore_map_free(map);
+    else if (asyncore_loop(map, -1, -1) < 0)
+        status = fail(text);
+    asyncore_close_all(map);
+    keys_free();
     if (address.any.sa_family == AF_UNIX)
         unlink(address.un.sun_path);
     return status;
