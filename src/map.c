@@ -160,6 +160,7 @@ void asyncore_map_free(asyncore_map *map)
     map->doomed = true;
     map->stopping = true;
     asyncore__timers_clear(map);
+    asyncore__signals_clear(map);
     asyncore__map_hold(map);
     asyncore_close_all(map);
     asyncore__map_release(map);
