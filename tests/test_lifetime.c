@@ -22,11 +22,13 @@
 
 #include <cmocka.h>
 
+#include <asynchat.h>
 #include <asyncore.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1473,7 +1475,6 @@ typedef struct one {
     asyncore_map *map;
     int number;
     bool answer;
-    asyncore_timer timer;
 } one;
 
 static one *one_of(asyncore_dispatcher *d)
@@ -1631,6 +1632,31 @@ static void close_after_map_free(void **state)
     assert_int_equal(b.frees, 1);
     for (int i = 0; i < 3; i++)
         close(peers[i]);
+}
+
+static const asynchat_handlers chatting = {
+    .dispatcher = { .name = "chat" },
+};
+
+/* The same for one with buffers; and a channel that was taken out. */
+static void chat_after_map_free(void **state)
+{
+    asyncore_map *map = new_map();
+    asynchat in, out;
+    int ins[2], outs[2];
+
+    (void)state;
+    stream_pair(ins);
+    stream_pair(outs);
+    assert_int_equal(asynchat_init(&in, &chatting, ins[0], map), 0);
+    assert_int_equal(asynchat_init(&out, &chatting, outs[0], map), 0);
+    asyncore_del_channel(&out.dispatcher);
+    asyncore_map_free(map);
+    asyncore_close(&in.dispatcher);
+    asyncore_close(&out.dispatcher);
+    asyncore_close(&out.dispatcher);
+    close(ins[1]);
+    close(outs[1]);
 }
 
 /* Nor does one that was taken out care. */
@@ -2022,6 +2048,54 @@ static void listen_on_other(one *o)
         o->number = connect_to(&stage.address);
 }
 
+static struct {
+    asynchat chat;
+    one server, listener;
+    int frames;
+} ftp;
+
+/* Pauses after the first command; the second one makes a listener. */
+static void ftp_command(asynchat *chat)
+{
+    if (++ftp.frames == 1) {
+        asyncore_set_readable(&chat->dispatcher, false);
+    } else {
+        ftp.server.map = chat->dispatcher.map;
+        ftp.server.other = &ftp.listener;
+        listen_on_other(&ftp.server);
+    }
+}
+
+/* A handler that runs before the wait, because the input is there already. */
+static void input_before_the_wait(void **state)
+{
+    static const asynchat_handlers commands = {
+        .found_terminator = ftp_command,
+    };
+    asyncore_map *map = new_map();
+    int ends[2];
+
+    (void)state;
+    memset(&ftp, 0, sizeof ftp);
+    stage.complaint[0] = '\0';
+    stream_pair(ends);
+    assert_int_equal(asynchat_init(&ftp.chat, &commands, ends[0], map), 0);
+    assert_int_equal(asynchat_set_terminator(&ftp.chat, "x", 1), 0);
+    assert_int_equal(send(ends[1], "xx", 2, 0), 2);
+    turn_at_once(map);
+    assert_int_equal(ftp.frames, 1);
+    asyncore_set_readable(&ftp.chat.dispatcher, true);
+    turn_at_once(map);
+    if (ftp.listener.accepts == 0)
+        turn_at_once(map);
+    assert_string_equal(stage.complaint, "");
+    assert_int_equal(ftp.frames, 2);
+    assert_int_equal(ftp.listener.accepts, 1);
+    asyncore_map_free(map);
+    close(ftp.server.number);
+    close(ends[1]);
+}
+
 static void poll_for_other(one *o)
 {
     int64_t until = now_ms() + DEADLINE_MS;
@@ -2166,23 +2240,27 @@ static void by_hand(void **state)
 static void never(void *arg)
 {
     (void)arg;
-    complain("a timer of a map that was freed");
+    complain("a call of a map that was freed");
 }
 
-static void free_map_and_timer(one *o)
+static void free_map_and_calls(one *o)
 {
-    asyncore_timer *timer = malloc(sizeof *timer);
+    asyncore_timer *timer = calloc(1, sizeof *timer);
+    asyncore_signal_handler *handler = calloc(1, sizeof *handler);
 
-    memset(timer, 0, sizeof *timer);
-    if (asyncore_call_later(timer, o->map, 0, never, NULL) < 0)
-        complain("call_later: %s", strerror(errno));
+    if (asyncore_call_later(timer, o->map, 0, never, NULL) < 0 ||
+        asyncore_signal(handler, o->map, SIGUSR1, never, NULL) < 0)
+        complain("a call: %s", strerror(errno));
     asyncore_map_free(o->map);
     memset(timer, 0xee, sizeof *timer);
+    memset(handler, 0xee, sizeof *handler);
     free(timer);
+    free(handler);
 }
 
-/* asyncore_map_free in a handler: the timers are their owners' at once. */
-static void timer_of_a_freed_map(void **state)
+/* asyncore_map_free in a handler: timers and signals are their owners' at
+   once. */
+static void calls_of_a_freed_map(void **state)
 {
     asyncore_map *map = new_map();
     one a;
@@ -2190,7 +2268,7 @@ static void timer_of_a_freed_map(void **state)
 
     (void)state;
     stage.complaint[0] = '\0';
-    a.then = free_map_and_timer;
+    a.then = free_map_and_calls;
     write_byte(peer);
     turn_at_once(map);
     assert_string_equal(stage.complaint, "");
@@ -2336,6 +2414,62 @@ static void broken_while_out(void **state)
     }
 }
 
+static ssize_t recv_or_fail(asyncore_dispatcher *d, void *data, size_t size)
+{
+    if (d->closing && one_of(d)->answer) {
+        errno = EIO;
+        return -1;
+    }
+    return recv(d->fd, data, size, MSG_DONTWAIT);
+}
+
+static void read_and_write(one *o)
+{
+    char byte;
+
+    o->number = (int)asyncore_recv(&o->d, &byte, 1);
+    if (asyncore_send(&o->d, "x", 1) != -1)
+        complain("sent to one that has gone");
+}
+
+static void one_ends(asyncore_dispatcher *d)
+{
+    one_of(d)->accepts++;
+    asyncore_base(d)->handle_eof(d);
+}
+
+/* What fails in handle_close is known already. */
+static void failures_in_handle_close(void **state)
+{
+    static const asyncore_handlers failing = {
+        .handle_read = one_reads,
+        .handle_close = one_closes,
+        .handle_eof = one_ends,
+        .handle_error = one_fails,
+        .recv = recv_or_fail,
+    };
+
+    (void)state;
+    stage.complaint[0] = '\0';
+    for (int way = 0; way < 4; way++) {
+        asyncore_map *map = new_map();
+        one a;
+        int peer = begin_one(&a, &failing, map);
+
+        a.then = read_and_write;
+        a.answer = (way & 1) != 0;
+        asyncore_set_readable(&a.d, (way & 2) != 0);
+        close(peer);
+        turn_at_once(map);
+        assert_string_equal(stage.complaint, "");
+        assert_int_equal(a.closes, 1);
+        assert_int_equal(a.errors, 0);
+        assert_int_equal(a.accepts, (way & 2) != 0);
+        assert_int_equal(a.d.fd, -1);
+        asyncore_map_free(map);
+    }
+}
+
 /* Every order in which a connection can come to its end. */
 static void one_end(void **state)
 {
@@ -2390,31 +2524,29 @@ static void one_end(void **state)
         }
 }
 
-#define TEST(name) \
-    { \
-#name, name, NULL, NULL, NULL \
-    }
-
 int main(void)
 {
     static const struct CMUnitTest others[] = {
-        TEST(close_after_map_free),
-        TEST(move_after_map_free),
-        TEST(evicted_and_nested),
-        TEST(evicted_in_handle_close),
-        TEST(evicted_and_reopened),
-        TEST(leave_map_in_handle_close),
-        TEST(nested_turn_waits),
-        TEST(predicates_that_change),
-        TEST(handlers_before_the_wait),
-        TEST(outside_of_a_loop),
-        TEST(by_hand),
-        TEST(timer_of_a_freed_map),
-        TEST(loop_inside_a_call),
-        TEST(reconnecting_client),
-        TEST(broken_while_out),
-        TEST(rest_of_an_event),
-        TEST(one_end),
+        cmocka_unit_test(close_after_map_free),
+        cmocka_unit_test(chat_after_map_free),
+        cmocka_unit_test(input_before_the_wait),
+        cmocka_unit_test(move_after_map_free),
+        cmocka_unit_test(evicted_and_nested),
+        cmocka_unit_test(evicted_in_handle_close),
+        cmocka_unit_test(evicted_and_reopened),
+        cmocka_unit_test(leave_map_in_handle_close),
+        cmocka_unit_test(nested_turn_waits),
+        cmocka_unit_test(predicates_that_change),
+        cmocka_unit_test(handlers_before_the_wait),
+        cmocka_unit_test(outside_of_a_loop),
+        cmocka_unit_test(by_hand),
+        cmocka_unit_test(calls_of_a_freed_map),
+        cmocka_unit_test(loop_inside_a_call),
+        cmocka_unit_test(reconnecting_client),
+        cmocka_unit_test(broken_while_out),
+        cmocka_unit_test(rest_of_an_event),
+        cmocka_unit_test(failures_in_handle_close),
+        cmocka_unit_test(one_end),
     };
     enum { OTHERS = sizeof others / sizeof *others };
     static kind kinds[KINDS];
