@@ -1737,6 +1737,60 @@ static void evicted_and_nested(void **state)
         close(peers[i]);
 }
 
+static void stop_loop(one *o)
+{
+    asyncore_stop(o->map);
+}
+
+/* The handle_close that is due waits like anything else. */
+static void evicted_and_stopped(void **state)
+{
+    asyncore_map *map = new_map();
+    one all[2], newcomers[2];
+    int peers[4];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        peers[i] = begin_one(&all[i], &counting, map);
+        all[i].then = stop_loop;
+    }
+    for (int i = 0; i < 2; i++)
+        peers[2 + i] = take_number(&all[i], &newcomers[i]);
+    turn_at_once(map);
+    assert_int_equal(all[0].closes + all[1].closes, 1);
+    turn_at_once(map);
+    assert_int_equal(all[0].closes, 1);
+    assert_int_equal(all[1].closes, 1);
+    asyncore_map_free(map);
+    for (int i = 0; i < 4; i++)
+        close(peers[i]);
+}
+
+/* Whoever has lost its number is closed with all the others. */
+static void evicted_and_closed(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        asyncore_map *map = new_map();
+        one a, newcomer;
+        int peer = begin_one(&a, &counting_and_freed, map);
+        int other = take_number(&a, &newcomer);
+
+        if (way == 0)
+            asyncore_close(&a.d);
+        else if (way == 1)
+            asyncore_close_all(map);
+        if (way < 2)
+            assert_true(asyncore_poll(map, 0) >= 0);
+        asyncore_map_free(map);
+        assert_int_equal(a.closes, 0);
+        assert_int_equal(a.frees, 1);
+        assert_int_equal(a.d.fd, -1);
+        close(peer);
+        close(other);
+    }
+}
+
 static void lose_number(one *o)
 {
     o->number = take_number(o, o->other);
@@ -1954,6 +2008,77 @@ static void nested_turn_waits(void **state)
             assert_true(a.number >= 29);
         asyncore_map_free(map);
         close(other);
+    }
+}
+
+/* Once in a turn, whoever had its number, and whatever its class was. */
+static void asked_once(void **state)
+{
+    asyncore_map *map = new_map();
+    one a, b;
+    int peer = begin_one(&a, &asked, map), number = a.d.fd, ends[2];
+
+    (void)state;
+    assert_int_equal(asyncore_poll(map, 0), 0);
+    assert_int_equal(a.asked, 1);
+    asyncore_close(&a.d);
+    close(peer);
+    memset(&b, 0, sizeof b);
+    pair_at(number, ends);
+    assert_int_equal(asyncore_dispatcher_init(&b.d, &asked, ends[0], map), 0);
+    for (int i = 1; i < 4; i++) {
+        assert_int_equal(asyncore_poll(map, 0), 0);
+        assert_int_equal(b.asked, i);
+    }
+    for (int i = 4; i < 8; i++) {
+        assert_int_equal(asyncore_set_handlers(&b.d, &counting), 0);
+        assert_int_equal(asyncore_poll(map, 0), 0);
+        assert_int_equal(b.asked, i - 1);
+        assert_int_equal(asyncore_set_handlers(&b.d, &asked), 0);
+        assert_int_equal(asyncore_poll(map, 0), 0);
+        assert_int_equal(b.asked, i);
+    }
+    asyncore_map_free(map);
+    close(ends[1]);
+}
+
+static void replace_other(one *o)
+{
+    int ends[2];
+
+    asyncore_close(&o->other->d);
+    stream_pair(ends);
+    memset(o->other, 0, sizeof *o->other);
+    if (asyncore_dispatcher_init(&o->other->d, &asked, ends[0], o->map) < 0)
+        complain("init: %s", strerror(errno));
+    o->number = ends[1];
+}
+
+/* Nobody is left out or asked twice when one of them goes and another comes,
+   however many there are, while they are being asked. */
+static void asked_while_they_change(void **state)
+{
+    enum { MOST = 40 };
+
+    (void)state;
+    stage.complaint[0] = '\0';
+    for (int count = 2; count < MOST; count++) {
+        asyncore_map *map = new_map();
+        one all[MOST];
+        int peers[MOST];
+
+        for (int i = 0; i < count; i++)
+            peers[i] = begin_one(&all[i], &asked, map);
+        all[count / 2].then = replace_other;
+        all[count / 2].other = &all[0];
+        assert_int_equal(asyncore_poll(map, 0), 0);
+        assert_string_equal(stage.complaint, "");
+        for (int i = 0; i < count; i++)
+            assert_int_equal(all[i].asked, 1);
+        close(all[count / 2].number);
+        asyncore_map_free(map);
+        for (int i = 0; i < count; i++)
+            close(peers[i]);
     }
 }
 
@@ -2533,6 +2658,10 @@ int main(void)
         cmocka_unit_test(move_after_map_free),
         cmocka_unit_test(evicted_and_nested),
         cmocka_unit_test(evicted_in_handle_close),
+        cmocka_unit_test(evicted_and_stopped),
+        cmocka_unit_test(evicted_and_closed),
+        cmocka_unit_test(asked_once),
+        cmocka_unit_test(asked_while_they_change),
         cmocka_unit_test(evicted_and_reopened),
         cmocka_unit_test(leave_map_in_handle_close),
         cmocka_unit_test(nested_turn_waits),
