@@ -373,7 +373,7 @@ static void scribble(asyncore_dispatcher *d, int fd,
     (void)peer;
     close(fd);
     asyncore_close(d);
-    memset(d, 0xff, sizeof *d);
+    memset(d, 0x55, sizeof *d);
 }
 
 static void closed_in_handle_accepted(void **state)
@@ -663,11 +663,17 @@ static void all_shortages(void **state)
 
         accept_error = errors[i];
         accept_failures = 1;
+        accept_calls = 0;
+        run_until(w->map, accept_calls);
+        /* It waits a while before the next. */
+        run_turns(w->map, 2);
+        assert_int_equal(accept_calls, 1);
         assert_served(w, peer);
         assert_int_equal(r->ran.error, i + 1);
         assert_int_equal(r->error, errors[i]);
         assert_int_equal(r->ran.close, 0);
         close(peer);
+        run_until(w->map, channels[i]->ran.free);
     }
 }
 
