@@ -174,6 +174,8 @@ DIALOGUES = [
     Dialogue("small enough", *START, b"x" * 32, b".", size=32),
     Dialogue("small enough for all its dots", *START, b"..", b"x" * 28, b".",
              size=32),
+    Dialogue("small enough for all its lines", *START, b"", b"", b".", size=2),
+    Dialogue("too many lines", *START, b"", b"", b"", b".", size=2),
     Dialogue("too much data", *START, b"x" * 33, b".", size=32),
     Dialogue("too much data in lines", *START, *[b"x" * 8] * 4, b".", size=32),
     Dialogue("far too much data", *START, *[b"x" * 98] * 10000, b".", size=32),

@@ -343,6 +343,22 @@ class TestUnlikeSmtpd(SmtpCase):
                       b"NO\0OP", b"\0", b"NOOP"), bad * 5 + OK)
         self.assert_stops(server)
 
+    def test_what_utf_8_can_say(self):
+        """From MAIL on, if it asks for it, to the end of the mail."""
+        server = self.serve("--smtputf8")
+        bad = b"500 Error: bad syntax\r\n"
+        good = "500 Error: command \"é\" not recognized\r\n".encode()
+        self.assertEqual(
+            self.play(server, b"\xc3\xa9", EHLO, MAIL, b"\xc3\xa9", b"RSET",
+                      MAIL + b" SMTPUTF8", b"\xc3\xa9", b"RSET", b"\xc3\xa9",
+                      MAIL + b" SMTPUTF8", RCPT, b"DATA", b"\xc3\xa9", b".",
+                      b"\xc3\xa9"),
+            bad + b"250-HOST\r\n250-SIZE 33554432\r\n250-8BITMIME\r\n"
+            b"250-SMTPUTF8\r\n250 HELP\r\n" + OK + bad + OK * 2 + good + OK
+            + bad + OK * 2 + b"354 End data with <CR><LF>.<CR><LF>\r\n" + OK
+            + bad)
+        self.assertEqual(server.stop()[0], 0)
+
     def test_1000_recipients(self):
         server = self.serve("--maildir", self.maildir())
         replies = self.play(server, HELO, MAIL, *[RCPT] * 1002, b"DATA", b".")
