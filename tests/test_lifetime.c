@@ -2279,6 +2279,33 @@ static void handlers_before_the_wait(void **state)
     asyncore_map_free(map);
 }
 
+/* What turns out before the wait is left over by asyncore_stop, too. */
+static void stop_before_the_wait(void **state)
+{
+    asyncore_map *map = new_map();
+    one all[2];
+    int peers[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        peers[i] = begin_one(&all[i], &counting, map);
+        all[i].then = stop_loop;
+    }
+    for (int i = 0; i < 2; i++)
+        close(all[i].d.fd);
+    turn_at_once(map);
+    assert_int_equal(all[0].errors + all[1].errors, 1);
+    assert_int_equal(all[0].closes + all[1].closes, 1);
+    turn_at_once(map);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(all[i].errors, 1);
+        assert_int_equal(all[i].closes, 1);
+        close(peers[i]);
+    }
+    assert_int_equal(asyncore_map_count(map), 0);
+    asyncore_map_free(map);
+}
+
 static void free_map_of(one *o)
 {
     asyncore_map_free(o->map);
@@ -2667,6 +2694,7 @@ int main(void)
         cmocka_unit_test(nested_turn_waits),
         cmocka_unit_test(predicates_that_change),
         cmocka_unit_test(handlers_before_the_wait),
+        cmocka_unit_test(stop_before_the_wait),
         cmocka_unit_test(outside_of_a_loop),
         cmocka_unit_test(by_hand),
         cmocka_unit_test(calls_of_a_freed_map),
