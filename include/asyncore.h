@@ -272,6 +272,13 @@ typedef struct asyncore_handlers {
     void (*handle_drain)(asyncore_dispatcher *d);
 
     /*
+     * For as long as asyncore_set_timeout said, nothing was received, sent or
+     * accepted, or the connection did not come to be. Another period begins.
+     * Default: handle_close with d->error ETIMEDOUT.
+     */
+    void (*handle_timeout)(asyncore_dispatcher *d);
+
+    /*
      * d is closed and the library is done with it: rule 2. free it here.
      * Default: none, which lets d's memory be reused as soon as
      * asyncore_close has returned.
@@ -349,7 +356,10 @@ struct asyncore_dispatcher {
     unsigned char registered; /* what its poller was last told */
     const asyncore_handlers *handlers;
     const struct asyncore__class *base;
-    struct asyncore_dispatcher *next; /* in the map's list of the dead */
+    union {
+        struct asyncore__timeout *timeout; /* of the living; NULL: none */
+        struct asyncore_dispatcher *next;  /* in the map's list of the dead */
+    };
 };
 
 /*
@@ -516,6 +526,16 @@ ASYNCORE_API void asyncore_set_readable(asyncore_dispatcher *d, bool readable);
  * derived (connecting, or output is queued); this asks for it besides.
  */
 ASYNCORE_API void asyncore_set_writable(asyncore_dispatcher *d, bool writable);
+
+/*
+ * handle_timeout after so many milliseconds of silence, counted from now and
+ * anew whenever data is received or sent, a connection is made or one is
+ * accepted; -1: never (as at first). That costs a store, not a timer: the
+ * clock is that of the turn in which it happens. It ends with the connection,
+ * and when d leaves its map. EBADF: d is in no map; ENOMEM.
+ */
+ASYNCORE_API int asyncore_set_timeout(asyncore_dispatcher *d,
+                                      int64_t timeout_ms);
 
 /* What the next wait will wait for. Runs the predicates of its class. */
 ASYNCORE_API bool asyncore_readable(asyncore_dispatcher *d);

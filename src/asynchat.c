@@ -44,6 +44,7 @@ static const asyncore__class asynchat_class = {
             .handle_eof = asyncore__handle_eof,
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
+            .handle_timeout = asyncore__handle_timeout,
             .recv = asyncore__recv,
             .send = asyncore__send,
             .log = asyncore__log,

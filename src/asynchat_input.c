@@ -19,6 +19,7 @@
  * anew, and a turn of the parser has no state but its position.
  */
 #include "asynchat_impl.h"
+#include "timer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -439,6 +440,7 @@ static void receive(parser *p, char *buffer)
             (void)asyncore__io_failed(d, error);
         return;
     }
+    asyncore__active(d);
     if (held > 0)
         memcpy(buffer, chat->delimiter, held);
     chat->matched = 0;

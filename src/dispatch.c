@@ -7,6 +7,7 @@
  * handler has made pointless is passed over.
  */
 #include "dispatcher.h"
+#include "timer.h"
 
 #include <errno.h>
 
@@ -72,6 +73,7 @@ static void connection_done(asyncore_dispatcher *d)
     }
     d->connecting = 0;
     d->connected = 1;
+    asyncore__active(d);
     ref = asyncore__ref_to(d);
     asyncore__ask(d);
     d = asyncore__deref(&ref);

@@ -21,6 +21,7 @@ static const asyncore__class dispatcher_class = {
             .handle_eof = asyncore__handle_eof,
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
+            .handle_timeout = asyncore__handle_timeout,
             .recv = asyncore__recv,
             .send = asyncore__send,
             .log = asyncore__log,
@@ -218,9 +219,14 @@ static int enter_map(asyncore_dispatcher *d, asyncore_map *map)
 int asyncore__adopt(asyncore_dispatcher *d, int fd,
                     const asyncore__sock_kind *kind)
 {
+    bool retired;
+
     /* Evicted, and not closed since: nothing of it goes along. */
     if (d->evicted)
         asyncore_close(d);
+    retired = d->retired;
+    if (retired)
+        asyncore__map_unretire(d);
     d->fd = fd;
     d->error = kind->error;
     d->stream = kind->stream;
@@ -229,14 +235,14 @@ int asyncore__adopt(asyncore_dispatcher *d, int fd,
     d->accepting = kind->listening;
     d->reading = 1;
     if (enter_map(d, d->map) == 0) {
-        if (d->retired)
-            asyncore__map_unretire(d);
         d->freed = 0;
         return 0;
     }
     asyncore__fd_close(fd);
     d->fd = -1;
     d->connecting = d->connected = d->accepting = 0;
+    if (retired)
+        asyncore__map_retire(d);
     return -1;
 }
 

@@ -139,6 +139,7 @@ void asyncore__handle_close(asyncore_dispatcher *d);
 void asyncore__handle_eof(asyncore_dispatcher *d);
 void asyncore__handle_error(asyncore_dispatcher *d, int error);
 void asyncore__handle_drain(asyncore_dispatcher *d);
+void asyncore__handle_timeout(asyncore_dispatcher *d);
 ssize_t asyncore__recv(asyncore_dispatcher *d, void *data, size_t size);
 ssize_t asyncore__send(asyncore_dispatcher *d, const void *data, size_t size);
 void asyncore__log(asyncore_dispatcher *d, const char *message);

@@ -30,6 +30,7 @@ static const asyncore__class file_class = {
             .handle_eof = asyncore__handle_eof,
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
+            .handle_timeout = asyncore__handle_timeout,
             .recv = file_recv,
             .send = file_send,
             .log = asyncore__log,

@@ -99,6 +99,11 @@ void asyncore__handle_drain(asyncore_dispatcher *d)
     (void)d;
 }
 
+void asyncore__handle_timeout(asyncore_dispatcher *d)
+{
+    asyncore__end(d, ETIMEDOUT);
+}
+
 ssize_t asyncore__recv(asyncore_dispatcher *d, void *data, size_t size)
 {
     return asyncore__sock_recv(d->fd, data, size);

@@ -6,6 +6,7 @@
  * only through an asyncore__ref.
  */
 #include "dispatcher.h"
+#include "timer.h"
 
 #include <errno.h>
 
@@ -162,8 +163,10 @@ ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
     if (size == 0 || d->eof)
         return 0;
     n = ASYNCORE__HANDLER(d, recv)(d, data, size);
-    if (n > 0)
+    if (n > 0) {
+        asyncore__active(d);
         return n;
+    }
     if (n == 0)
         return d->stream ? asyncore__ended(d) : 0;
     return asyncore__io_failed(d, errno);
@@ -190,8 +193,10 @@ ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
 
 ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
 {
-    if (n >= 0)
+    if (n >= 0) {
+        asyncore__active(d);
         return n;
+    }
     return would_block(errno) ? 0 : asyncore__io_failed(d, errno);
 }
 
@@ -200,6 +205,7 @@ ssize_t asyncore_recvfrom(asyncore_dispatcher *d, void *data, size_t size,
 {
     struct sockaddr *address = NULL;
     socklen_t *address_size = NULL;
+    ssize_t n;
 
     if (peer != NULL) {
         peer->size = sizeof peer->storage;
@@ -207,15 +213,22 @@ ssize_t asyncore_recvfrom(asyncore_dispatcher *d, void *data, size_t size,
         address = &peer->any;
         address_size = &peer->size;
     }
-    return asyncore__sock_recvfrom(d->fd, data, size, address, address_size);
+    n = asyncore__sock_recvfrom(d->fd, data, size, address, address_size);
+    if (n >= 0)
+        asyncore__active(d);
+    return n;
 }
 
 ssize_t asyncore_sendto(asyncore_dispatcher *d, const void *data, size_t size,
                         const asyncore_address *peer)
 {
-    return asyncore__sock_sendto(d->fd, data, size,
-                                 peer != NULL ? &peer->any : NULL,
-                                 peer != NULL ? peer->size : 0);
+    ssize_t n = asyncore__sock_sendto(d->fd, data, size,
+                                      peer != NULL ? &peer->any : NULL,
+                                      peer != NULL ? peer->size : 0);
+
+    if (n >= 0)
+        asyncore__active(d);
+    return n;
 }
 
 size_t asyncore_queued(const asyncore_dispatcher *d)

@@ -11,6 +11,7 @@
  * quiet. Anything else is an error of the listener itself.
  */
 #include "dispatcher.h"
+#include "timer.h"
 
 #include <errno.h>
 
@@ -129,6 +130,7 @@ int asyncore_accept(asyncore_dispatcher *d, asyncore_address *peer)
         fd = asyncore__sock_accept(d->fd, &peer->any, &peer->size);
         if (fd != -1) {
             accepted(d->map);
+            asyncore__active(d);
             return fd;
         }
         if (asyncore__is_shortage(errno)) {

@@ -140,6 +140,7 @@ static int turn(asyncore_map *map, int timeout)
     n = map->backend->wait(map->poller, timeout, events, BATCH);
     if (n < 0)
         return -1;
+    asyncore__timers_wake(map);
     for (i = 0; i < n && !map->stopping; i++)
         served += serve(map, &events[i], since);
     asyncore__timers_run(map, set_before);

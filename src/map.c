@@ -231,6 +231,7 @@ static bool take_out(asyncore_dispatcher **link, asyncore_dispatcher *d)
     if (*link == NULL)
         return false;
     *link = d->next;
+    d->next = NULL;
     return true;
 }
 
@@ -285,6 +286,7 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore_map *map = d->map;
     asyncore__slot *slot = &map->slots[d->fd];
 
+    asyncore__timeout_clear(d);
     map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
     d->registered = 0;
     d->listed = 0;
@@ -369,6 +371,7 @@ void asyncore__map_unretire(asyncore_dispatcher *d)
     *link = d->next;
     if (d->map->retired_end == &d->next)
         d->map->retired_end = link;
+    d->next = NULL;
     d->retired = 0;
 }
 

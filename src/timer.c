@@ -15,10 +15,10 @@
  * and by turns while one is.
  */
 #include "timer.h"
-#include "map.h"
 #include "sock.h"
 
 #include <limits.h>
+#include <stdlib.h>
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -177,6 +177,21 @@ void asyncore__timers_run(asyncore_map *map, uint64_t last)
         if (timer->every > 0)
             set_again(map, timer, now);
         timer->fn(timer->arg);
+    }
+}
+
+void asyncore__timers_wake(asyncore_map *map)
+{
+    if (map->timers != NULL)
+        map->now = asyncore__now();
+}
+
+void asyncore__timeout_clear(asyncore_dispatcher *d)
+{
+    if (d->timeout != NULL) {
+        asyncore_timer_cancel(&d->timeout->timer);
+        free(d->timeout);
+        d->timeout = NULL;
     }
 }
 
