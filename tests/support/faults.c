@@ -95,6 +95,26 @@ int __wrap_close(int fd)
     return -1;
 }
 
+static size_t half(size_t size)
+{
+    return (size + 1) / 2;
+}
+
+/* For those that may do less than they are asked for. */
+#define WRAP_SIZED(name, parameters, arguments, less) \
+    ssize_t __real_##name parameters; \
+    ssize_t __wrap_##name parameters; \
+    ssize_t __wrap_##name parameters \
+    { \
+        if (!strikes(FAULT_##name)) \
+            return __real_##name arguments; \
+        if (state.error == FAULT_SHORT) \
+            return __real_##name less; \
+        lose(fd); \
+        errno = state.error; \
+        return -1; \
+    }
+
 /* ---- Memory ------------------------------------------------------------ */
 
 void *__real_malloc(size_t size);
@@ -144,10 +164,6 @@ WRAP_NEW(int, socket, (int family, int type, int protocol),
          (family, type, protocol))
 WRAP(int, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
 WRAP(int, listen, (int fd, int backlog), (fd, backlog))
-WRAP(ssize_t, send, (int fd, const void *data, size_t size, int flags),
-     (fd, data, size, flags))
-WRAP(ssize_t, sendmsg, (int fd, const struct msghdr *m, int flags),
-     (fd, m, flags))
 WRAP(ssize_t, recvfrom,
      (int fd, void *data, size_t size, int flags, struct sockaddr *a,
       socklen_t *n),
@@ -169,6 +185,30 @@ WRAP(int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags),
 WRAP(int, accept, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
 #endif
 
+WRAP_SIZED(send, (int fd, const void *data, size_t size, int flags),
+           (fd, data, size, flags), (fd, data, half(size), flags))
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *m, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    struct msghdr less = *m;
+    struct iovec piece = m->msg_iov[0];
+
+    if (!strikes(FAULT_sendmsg))
+        return __real_sendmsg(fd, m, flags);
+    if (state.error == FAULT_SHORT) {
+        piece.iov_len = half(piece.iov_len);
+        less.msg_iov = &piece;
+        less.msg_iovlen = 1;
+        return __real_sendmsg(fd, &less, flags);
+    }
+    lose(fd);
+    errno = state.error;
+    return -1;
+}
+
 ssize_t __real_recv(int fd, void *data, size_t size, int flags);
 ssize_t __wrap_recv(int fd, void *data, size_t size, int flags);
 
@@ -181,6 +221,8 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 
     if (answers || !strikes(FAULT_recv))
         return __real_recv(fd, data, size, flags);
+    if (state.error == FAULT_SHORT)
+        return __real_recv(fd, data, half(size), flags);
     lose(fd);
     errno = state.error;
     return -1;
@@ -218,8 +260,10 @@ int __wrap_shutdown(int fd, int how)
 
 /* ---- Other descriptors ------------------------------------------------- */
 
-WRAP(ssize_t, read, (int fd, void *data, size_t size), (fd, data, size))
-WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size))
+WRAP_SIZED(read, (int fd, void *data, size_t size), (fd, data, size),
+           (fd, data, half(size)))
+WRAP_SIZED(write, (int fd, const void *data, size_t size), (fd, data, size),
+           (fd, data, half(size)))
 
 /* With large files glibc gives these two names of their own. */
 #if defined(__GLIBC__) && defined(__USE_FILE_OFFSET64)
@@ -306,9 +350,29 @@ WRAP_WAIT(epoll_wait,
           (int epoll, struct epoll_event *events, int room, int timeout),
           (epoll, events, room, timeout))
 WRAP_NEW(int, epoll_create1, (int flags), (flags))
-WRAP_WITH(int, -1, epoll_ctl,
-          (int epoll, int operation, int fd, struct epoll_event *event),
-          (epoll, operation, fd, event), lose(fd))
+
+int __real_epoll_ctl(int epoll, int operation, int fd,
+                     struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int operation, int fd,
+                     struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epoll, int operation, int fd,
+                     struct epoll_event *event)
+{
+    bool add = operation == EPOLL_CTL_ADD;
+
+    if ((state.error == EEXIST && !add) || (state.error == ENOENT && add) ||
+        !strikes(FAULT_epoll_ctl))
+        return __real_epoll_ctl(epoll, operation, fd, event);
+    lose(fd);
+    if (state.error == EEXIST &&
+        __real_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0)
+        return -1;
+    if (state.error == ENOENT)
+        __real_epoll_ctl(epoll, EPOLL_CTL_DEL, fd, event);
+    errno = state.error;
+    return -1;
+}
 #endif
 
 /* ---- The test's side --------------------------------------------------- */

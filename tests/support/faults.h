@@ -8,8 +8,9 @@
  * calls itself is not caught.
  *
  * A fault looks like the real thing: an interrupted connect goes on, a close
- * that fails has closed, and a descriptor that is reported as bad (EBADF) is
- * closed behind the caller's back before it hears of it.
+ * that fails has closed, a descriptor that is reported as bad (EBADF) is
+ * closed behind the caller's back before it hears of it, and one that epoll
+ * does not know (ENOENT), or does (EEXIST), is so.
  */
 #ifndef TESTS_SUPPORT_FAULTS_H
 #define TESTS_SUPPORT_FAULTS_H
@@ -72,6 +73,9 @@ typedef enum fault { FAULTS(FAULT_ENUMERATOR) FAULT_COUNT } fault;
 #undef FAULT_ENUMERATOR
 
 extern const char *const fault_names[FAULT_COUNT];
+
+/* As an error: the call succeeds with about half of what it was given. */
+enum { FAULT_SHORT = -1 };
 
 /*
  * From now on calls are counted, all of them from 1, and those of f with the
