@@ -72,24 +72,8 @@ void session_answer(session *s, const char *format, ...)
 
 void session_finish(session *s)
 {
-    asyncore_timer_cancel(&s->silence);
     if (asynchat_close_when_done(&s->chat, LINGER) < 0)
         asyncore_close(&s->chat.dispatcher);
-}
-
-static void timed_out(void *arg)
-{
-    session *s = arg;
-
-    session_answer(s, "421 Error: timeout");
-    session_finish(s);
-}
-
-static void await(session *s)
-{
-    if (settings.timeout > 0)
-        asyncore_call_later(&s->silence, map, (int64_t)settings.timeout * 1000,
-                            timed_out, s);
 }
 
 void session_forget_mail(session *s)
@@ -232,8 +216,6 @@ static void session_data(asynchat *chat, const void *data, size_t size)
     session *s = (session *)chat;
     size_t room = sizeof s->line - 1;
 
-    if (s->state != DATA_BEGINS)
-        await(s);
     if (s->state != COMMAND) {
         keep_data(s, data, size);
         return;
@@ -267,6 +249,12 @@ static void session_drain(asyncore_dispatcher *d)
     asyncore_set_readable(d, true);
 }
 
+static void session_timeout(asyncore_dispatcher *d)
+{
+    session_answer((session *)d, "421 Error: timeout");
+    session_finish((session *)d);
+}
+
 static void session_eof(asyncore_dispatcher *d)
 {
     session_finish((session *)d);
@@ -276,7 +264,6 @@ static void session_free(asyncore_dispatcher *d)
 {
     session *s = (session *)d;
 
-    asyncore_timer_cancel(&s->silence);
     session_forget_mail(s);
     free(s);
 }
@@ -285,6 +272,7 @@ static const asynchat_handlers session_class = {
     .dispatcher = {
         .name = "session",
         .handle_drain = session_drain,
+        .handle_timeout = session_timeout,
         .handle_eof = session_eof,
         .handle_free = session_free,
     },
@@ -311,8 +299,13 @@ static void accepted(asyncore_dispatcher *d, int fd,
         return;
     }
     s->chat.frame_limit = 0; /* it has limits of its own */
+    if (settings.timeout > 0 &&
+        asyncore_set_timeout(&s->chat.dispatcher,
+                             (int64_t)settings.timeout * 1000) < 0) {
+        asyncore_close(&s->chat.dispatcher);
+        return;
+    }
     expect_command(s);
-    await(s);
     session_answer(s, "220 %s libasyncore smtp_sink", settings.host);
 }
 

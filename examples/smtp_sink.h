@@ -26,7 +26,6 @@ extern struct settings {
 
 typedef struct session {
     asynchat chat;
-    asyncore_timer silence;
     char peer[128]; /* its host */
 
     enum { COMMAND, DATA_BEGINS, DATA } state;
