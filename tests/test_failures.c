@@ -1029,8 +1029,8 @@ static void shortage(void **state)
             assert_true(faults_disarm());
             assert_int_equal(run.finished, episode);
             assert_int_equal(listener->errors, episode + 1);
-            assert_in_range(faults_calls(FAULT_accept), 1, 10);
-            assert_in_range(faults_waits(), 3, 30);
+            assert_in_range(faults_calls(FAULT_accept), 1, 50);
+            assert_in_range(faults_waits(), 1, 50);
 
             /* There is enough again: whoever waited or comes is let in. */
             peers[2 * episode + 1] = peer_connect(&at);
@@ -1083,7 +1083,6 @@ static void shortage_relieved(void **state)
 {
     asyncore_address at = open_house();
     int peers[2];
-    int64_t begin;
 
     (void)state;
     peers[0] = peer_connect(&at);
@@ -1092,10 +1091,11 @@ static void shortage_relieved(void **state)
     faults_arm(FAULT_accept, 1, 1, EMFILE);
     run_until(run.map, run.actors[0].errors == 1);
     assert_true(faults_disarm());
-    begin = now_ms();
     close_actor(&run.actors[1]);
-    run_until(run.map, run.finished == 2);
-    assert_true(now_ms() - begin < 50);
+    /* Without waiting, and so long before the pause would have ended. */
+    for (int i = 0; i < 3; i++)
+        assert_true(asyncore_poll(run.map, 0) >= 0);
+    assert_int_equal(run.finished, 2);
     close(peers[0]);
     close(peers[1]);
     close_house();

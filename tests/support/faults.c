@@ -50,6 +50,17 @@ static bool strikes(fault f)
     return true;
 }
 
+/* Returns what libc says. Linked statically it calls its own functions through
+   these wrappers, where nothing is to fail or to be counted. */
+#define RETURN_REAL(type, call) \
+    do { \
+        type result_; \
+        state.paused++; \
+        result_ = (call); \
+        state.paused--; \
+        return result_; \
+    } while (0)
+
 /* The wrapper of a function, with its declarations: FAIL is evaluated before a
    call that fails. */
 #define WRAP_WITH(type, failed, name, parameters, arguments, FAIL) \
@@ -62,7 +73,7 @@ static bool strikes(fault f)
             errno = state.error; \
             return failed; \
         } \
-        return __real_##name arguments; \
+        RETURN_REAL(type, __real_##name arguments); \
     }
 
 /* For those whose first parameter is the descriptor. */
@@ -107,9 +118,9 @@ static size_t half(size_t size)
     ssize_t __wrap_##name parameters \
     { \
         if (!strikes(FAULT_##name)) \
-            return __real_##name arguments; \
+            RETURN_REAL(ssize_t, __real_##name arguments); \
         if (state.error == FAULT_SHORT) \
-            return __real_##name less; \
+            RETURN_REAL(ssize_t, __real_##name less); \
         lose(fd); \
         errno = state.error; \
         return -1; \
@@ -126,36 +137,49 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
 void __wrap_free(void *memory);
 
+static int inside; /* of a function of libc's, see RETURN_REAL */
+
 static void *counted(void *memory)
 {
-    allocations += memory != NULL;
+    inside--;
+    allocations += memory != NULL && inside == 0;
     return memory;
 }
 
 void *__wrap_malloc(size_t size)
 {
-    return strikes(FAULT_malloc) ? NULL : counted(__real_malloc(size));
+    if (inside == 0 && strikes(FAULT_malloc))
+        return NULL;
+    inside++;
+    return counted(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
-    return strikes(FAULT_calloc) ? NULL : counted(__real_calloc(count, size));
+    if (inside == 0 && strikes(FAULT_calloc))
+        return NULL;
+    inside++;
+    return counted(__real_calloc(count, size));
 }
 
 void *__wrap_realloc(void *memory, size_t size)
 {
     bool fresh = memory == NULL;
 
-    if (strikes(FAULT_realloc))
+    if (inside == 0 && strikes(FAULT_realloc))
         return NULL;
-    memory = __real_realloc(memory, size);
-    return fresh ? counted(memory) : memory;
+    inside++;
+    memory = counted(__real_realloc(memory, size));
+    allocations -= memory != NULL && inside == 0 && !fresh;
+    return memory;
 }
 
 void __wrap_free(void *memory)
 {
-    allocations -= memory != NULL;
+    allocations -= memory != NULL && inside == 0;
+    inside++;
     __real_free(memory);
+    inside--;
 }
 
 /* ---- Sockets ----------------------------------------------------------- */
@@ -197,12 +221,12 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags)
     struct iovec piece = m->msg_iov[0];
 
     if (!strikes(FAULT_sendmsg))
-        return __real_sendmsg(fd, m, flags);
+        RETURN_REAL(ssize_t, __real_sendmsg(fd, m, flags));
     if (state.error == FAULT_SHORT) {
         piece.iov_len = half(piece.iov_len);
         less.msg_iov = &piece;
         less.msg_iovlen = 1;
-        return __real_sendmsg(fd, &less, flags);
+        RETURN_REAL(ssize_t, __real_sendmsg(fd, &less, flags));
     }
     lose(fd);
     errno = state.error;
@@ -220,9 +244,9 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
                    (state.error == ENOTCONN || state.error == EINVAL);
 
     if (answers || !strikes(FAULT_recv))
-        return __real_recv(fd, data, size, flags);
+        RETURN_REAL(ssize_t, __real_recv(fd, data, size, flags));
     if (state.error == FAULT_SHORT)
-        return __real_recv(fd, data, half(size), flags);
+        RETURN_REAL(ssize_t, __real_recv(fd, data, half(size), flags));
     lose(fd);
     errno = state.error;
     return -1;
@@ -236,7 +260,7 @@ int __wrap_shutdown(int fd, int how);
 int __wrap_connect(int fd, const struct sockaddr *a, socklen_t n)
 {
     if (!strikes(FAULT_connect))
-        return __real_connect(fd, a, n);
+        RETURN_REAL(int, __real_connect(fd, a, n));
     lose(fd);
     if (state.error == EINTR || state.error == EINPROGRESS)
         __real_connect(fd, a, n);
@@ -249,7 +273,7 @@ int __wrap_shutdown(int fd, int how)
     static const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 
     if (!strikes(FAULT_shutdown))
-        return __real_shutdown(fd, how);
+        RETURN_REAL(int, __real_shutdown(fd, how));
     lose(fd);
     /* This is how a connection comes to have no peer: it is reset. */
     if (state.error == ENOTCONN)
@@ -282,7 +306,7 @@ int WRAPPED(fcntl)(int fd, int command, ...);
 int WRAPPED(fstat)(int fd, struct stat *status)
 {
     if (!strikes(FAULT_fstat))
-        return REAL(fstat)(fd, status);
+        RETURN_REAL(int, REAL(fstat)(fd, status));
     lose(fd);
     errno = state.error;
     return -1;
@@ -297,7 +321,7 @@ int WRAPPED(fcntl)(int fd, int command, ...)
     argument = va_arg(list, long);
     va_end(list);
     if (!strikes(FAULT_fcntl))
-        return REAL(fcntl)(fd, command, argument);
+        RETURN_REAL(int, REAL(fcntl)(fd, command, argument));
     lose(fd);
     errno = state.error;
     return -1;
@@ -315,7 +339,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     argument = va_arg(list, void *);
     va_end(list);
     if (!strikes(FAULT_ioctl))
-        return __real_ioctl(fd, request, argument);
+        RETURN_REAL(int, __real_ioctl(fd, request, argument));
     lose(fd);
     errno = state.error;
     return -1;
@@ -337,7 +361,9 @@ WRAP_WITH(int, state.error, pthread_mutex_init,
     int __wrap_##name parameters \
     { \
         state.waits += state.armed && state.paused == 0; \
-        return strikes(FAULT_##name) ? -1 : __real_##name arguments; \
+        if (strikes(FAULT_##name)) \
+            return -1; \
+        RETURN_REAL(int, __real_##name arguments); \
     }
 
 WRAP_WAIT(poll, (struct pollfd * fds, nfds_t count, int timeout),
@@ -363,7 +389,7 @@ int __wrap_epoll_ctl(int epoll, int operation, int fd,
 
     if ((state.error == EEXIST && !add) || (state.error == ENOENT && add) ||
         !strikes(FAULT_epoll_ctl))
-        return __real_epoll_ctl(epoll, operation, fd, event);
+        RETURN_REAL(int, __real_epoll_ctl(epoll, operation, fd, event));
     lose(fd);
     if (state.error == EEXIST &&
         __real_epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0)

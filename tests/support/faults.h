@@ -5,7 +5,7 @@
  * The linker's --wrap puts these functions between the library and libc. It
  * catches what the objects of this program call, the test's own code too,
  * which therefore pauses the faults around its own system calls. What libc
- * calls itself is not caught.
+ * calls itself is not caught, unless it is linked statically.
  *
  * A fault looks like the real thing: an interrupted connect goes on, a close
  * that fails has closed, a descriptor that is reported as bad (EBADF) is
