@@ -1,0 +1,209 @@
+/*
+ * chat_server - a chat with rooms. To try it, from as many terminals as you
+ * have friends:
+ *
+ *     chat_server &                  nc 127.0.0.1 8008
+ *     chat_server [::1]:8008 &       telnet ::1 8008
+ *     chat_server unix:/tmp/chat &   chat_client unix:/tmp/chat
+ *
+ * Every client is an asynchat whose frames are lines, behind a recv that takes
+ * telnet's commands out. What the lines do is in chat_room.c. It ends by
+ * Ctrl-C, when all have been told.
+ */
+#include "chat_room.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATIENCE_MS = 60000 }; /* with those who do not tell their name */
+
+static const char usage[] = "usage: chat_server [--backend NAME] "
+                            "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+
+/* These stay to the end, so that a second signal finds them still. */
+static asyncore_signal_handler interrupt, terminate;
+static asyncore_dispatcher listener;
+
+/* ---- Lines ------------------------------------------------------------- */
+
+/* Whoever has answers to read is listened to when they have been read. */
+static void got_line(asynchat *chat, const void *data, size_t size)
+{
+    struct client *c = (struct client *)chat;
+    char line[LINE_SIZE + 1]; /* size is at most frame_limit */
+
+    plain_text(line, data, size);
+    chat_hear(c, line);
+    if (asyncore_queued(&chat->dispatcher) >= chat->limit)
+        asyncore_set_readable(&chat->dispatcher, false);
+}
+
+static void client_drain(asyncore_dispatcher *d)
+{
+    asyncore_set_readable(d, true);
+}
+
+static void line_too_long(asynchat *chat)
+{
+    chat_tell((struct client *)chat,
+              "* That line was too long: %d bytes at most.", LINE_SIZE);
+}
+
+/* Below the lines, since a telnet option or a window may be number 10, as a
+   newline is. */
+static ssize_t telnet_recv(asyncore_dispatcher *d, void *data, size_t size)
+{
+    ssize_t n = asyncore_base(d)->recv(d, data, size);
+
+    if (n > 0) {
+        n = (ssize_t)telnet_filter(&((struct client *)d)->telnet, data,
+                                   (size_t)n);
+        if (n == 0) { /* it is not the end */
+            errno = EAGAIN;
+            n = -1;
+        }
+    }
+    return n;
+}
+
+/* ---- Coming and going -------------------------------------------------- */
+
+static void client_read(asyncore_dispatcher *d)
+{
+    struct client *c = (struct client *)d;
+
+    asyncore_base(d)->handle_read(d);
+    if (c->telnet.wants_mark) {
+        c->telnet.wants_mark = false;
+        asynchat_push(&c->chat, TELNET_MARK, strlen(TELNET_MARK));
+    }
+}
+
+static void client_eof(asyncore_dispatcher *d)
+{
+    chat_goodbye((struct client *)d, "Goodbye!", "has left");
+}
+
+static void client_close(asyncore_dispatcher *d)
+{
+    if (d->error != 0)
+        ((struct client *)d)->end = "has lost the connection";
+}
+
+static void client_free(asyncore_dispatcher *d)
+{
+    struct client *c = (struct client *)d;
+
+    asyncore_timer_cancel(&c->patience);
+    chat_leave(c, c->end);
+    free(c);
+}
+
+static const asynchat_handlers client = {
+    .dispatcher.name = "client",
+    .dispatcher.recv = telnet_recv,
+    .dispatcher.handle_read = client_read,
+    .dispatcher.handle_drain = client_drain,
+    .dispatcher.handle_eof = client_eof,
+    .dispatcher.handle_close = client_close,
+    .dispatcher.handle_free = client_free,
+    .handle_frame = got_line,
+    .handle_overflow = line_too_long,
+};
+
+static void lose_patience(void *arg)
+{
+    chat_goodbye(arg, "No name? Another time, then. Goodbye!", NULL);
+}
+
+static void accepted(asyncore_dispatcher *d, int fd,
+                     const asyncore_address *peer)
+{
+    struct client *c = calloc(1, sizeof *c);
+    int on = 1;
+
+    (void)peer;
+    /* A line does not wait until the one before it is acknowledged. Telnet's
+       urgent byte is the second of a command, and wanted behind the first. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+    if (c == NULL) {
+        close(fd);
+    } else if (asynchat_init(&c->chat, &client, fd, d->map) < 0) {
+        free(c);
+    } else {
+        c->end = "has left";
+        c->chat.frame_limit = LINE_SIZE;
+        asynchat_set_terminator(&c->chat, "\n", 1);
+        asyncore_call_later(&c->patience, d->map, PATIENCE_MS, lose_patience,
+                            c);
+        chat_tell(c, "* Welcome to the chat. What is your name?");
+    }
+}
+
+static const asyncore_handlers server = {
+    .name = "chat_server",
+    .handle_accepted = accepted,
+};
+
+static int fail(const char *what)
+{
+    fprintf(stderr, "chat_server: %s: %s\n", what, strerror(errno));
+    return 1;
+}
+
+/* Nobody has to hear of all the others' leaving now. When the last has left,
+   the loop ends. */
+static void close_down(void *arg)
+{
+    struct client *c;
+
+    (void)arg;
+    asyncore_close(&listener);
+    for (int fd = -1; (c = chat_next(&fd)) != NULL;)
+        chat_goodbye(c, "The server is closing down. Goodbye!", NULL);
+}
+
+int main(int argc, char **argv)
+{
+    const char *backend = NULL, *where = "127.0.0.1:8008";
+    char text[ASYNCORE_ADDRESS_TEXT];
+    asyncore_address address;
+    int status = 0;
+
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return puts(usage) < 0 || fflush(stdout) != 0;
+    if (argc > 2 && strcmp(argv[1], "--backend") == 0) {
+        backend = argv[2];
+        argc -= 2;
+        argv += 2;
+    }
+    if (argc == 2)
+        where = argv[1];
+    chat_map = argc <= 2 ? asyncore_map_new(backend) : NULL;
+    if (chat_map == NULL || asyncore_address_resolve(&address, where) < 0) {
+        fprintf(stderr, "%s\n", usage);
+        return 2;
+    }
+
+    asyncore_signal(&interrupt, chat_map, SIGINT, close_down, NULL);
+    asyncore_signal(&terminate, chat_map, SIGTERM, close_down, NULL);
+    asyncore_dispatcher_init(&listener, &server, -1, chat_map);
+    if (asyncore_listen_on(&listener, where, SOMAXCONN) < 0 ||
+        asyncore_getsockname(&listener, &address) < 0)
+        return fail(where);
+    asyncore_address_format(&address, text, sizeof text);
+    if (printf("listening on %s\n", text) < 0 || fflush(stdout) != 0)
+        status = fail("standard output");
+    else if (asyncore_loop(chat_map, -1, -1) < 0)
+        status = fail(text);
+    asyncore_close_all(chat_map);
+    if (address.any.sa_family == AF_UNIX)
+        unlink(address.un.sun_path);
+    return status;
+}
