@@ -380,6 +380,7 @@ static int listen_at(asyncore_dispatcher *d, const asyncore_address *address,
 
 int asyncore_listen_on(asyncore_dispatcher *d, const char *text, int backlog)
 {
+    bool retired = d->retired, freed = d->freed;
     asyncore_address address;
 
     if (asyncore_address_resolve(&address, text) < 0 ||
@@ -389,6 +390,9 @@ int asyncore_listen_on(asyncore_dispatcher *d, const char *text, int backlog)
         return 0;
     close_descriptor(d);
     d->accepting = 0;
+    d->freed = freed;
+    if (retired)
+        asyncore__map_retire(d);
     return -1;
 }
 
