@@ -2566,6 +2566,39 @@ static void broken_while_out(void **state)
     }
 }
 
+/* Brought back to life for a listener, where there is one already. */
+static void listener_in_vain(void **state)
+{
+    asyncore_address taken;
+    char text[ASYNCORE_ADDRESS_TEXT];
+    int listener = listen_on_loopback(&taken);
+
+    (void)state;
+    asyncore_address_format(&taken, text, sizeof text);
+    for (int way = 0; way < 3; way++) {
+        asyncore_map *map = new_map();
+        one a;
+        int peer = begin_one(&a, &counting_and_freed, map);
+
+        asyncore_close(&a.d);
+        if (way == 1)
+            assert_int_equal(asyncore_poll(map, 0), 0);
+        assert_int_equal(asyncore_listen_on(&a.d, text, 8), -1);
+        assert_int_equal(errno, EADDRINUSE);
+        assert_int_equal(a.d.fd, -1);
+        if (way == 2)
+            assert_int_equal(asyncore_create_socket(&a.d, AF_INET, SOCK_STREAM),
+                             0);
+        assert_int_equal(asyncore_poll(map, 0), 0);
+        assert_int_equal(a.frees, way != 2);
+        asyncore_close(&a.d);
+        asyncore_map_free(map);
+        assert_int_equal(a.frees, 1);
+        close(peer);
+    }
+    close(listener);
+}
+
 static ssize_t recv_or_fail(asyncore_dispatcher *d, void *data, size_t size)
 {
     if (d->closing && one_of(d)->answer) {
@@ -2702,6 +2735,7 @@ int main(void)
         cmocka_unit_test(reconnecting_client),
         cmocka_unit_test(broken_while_out),
         cmocka_unit_test(rest_of_an_event),
+        cmocka_unit_test(listener_in_vain),
         cmocka_unit_test(failures_in_handle_close),
         cmocka_unit_test(one_end),
     };
