@@ -14,7 +14,7 @@
  * ASYNCORE_SEED=n repeats run n; ASYNCORE_RUNS=n makes so many, counted up
  * from the seed.
  */
-#include "support/world.h"
+#include "support/ends.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,21 +62,7 @@ static struct {
     int listener;
     asyncore_address address;
     int steps, handlers;
-    char complaint[200];
 } play;
-
-static void complain(const char *format, ...) ASYNCORE_PRINTF(1, 2);
-
-static void complain(const char *format, ...)
-{
-    va_list args;
-
-    if (play.complaint[0] != '\0')
-        return;
-    va_start(args, format);
-    vsnprintf(play.complaint, sizeof play.complaint, format, args);
-    va_end(args);
-}
 
 /* Marsaglia's xorshift: the same everywhere. */
 static uint32_t any(uint32_t below)
@@ -707,7 +693,7 @@ static void run(uint32_t seed)
     int left = 2000;
 
     play.random = seed * 2654435761u | 1;
-    for (play.steps = 0; play.steps < STEPS && play.complaint[0] == '\0';
+    for (play.steps = 0; play.steps < STEPS && complaint[0] == '\0';
          play.steps++) {
         something();
         if (chance(2))
@@ -716,7 +702,7 @@ static void run(uint32_t seed)
             complain("too slow");
     }
     all_leave();
-    while (play.complaint[0] == '\0' &&
+    while (complaint[0] == '\0' &&
            (asyncore_map_count(play.map) > 0 || play.stopped)) {
         if (left-- == 0 || now_ms() > until)
             complain("%zu are left", asyncore_map_count(play.map));
@@ -725,7 +711,7 @@ static void run(uint32_t seed)
     turns();
     for (int i = 0; i < SOULS; i++) {
         soul *s = &play.souls[i];
-        if (play.complaint[0] != '\0')
+        if (complaint[0] != '\0')
             break;
         if (s->open)
             complain("one is left open");
@@ -740,6 +726,7 @@ static void random_run(uint32_t seed)
 
     alarm(6 * DEADLINE_MS / 1000);
     memset(&play, 0, sizeof play);
+    complaint[0] = '\0';
     play.w = w;
     play.map = asyncore_map_new(NULL);
     play.other_map = asyncore_map_new(NULL);
@@ -747,9 +734,9 @@ static void random_run(uint32_t seed)
     for (int i = 0; i < SOULS; i++)
         play.souls[i].peer = -1;
     run(seed);
-    if (play.complaint[0] != '\0')
+    if (complaint[0] != '\0')
         fail_msg("ASYNCORE_SEED=%u, step %d, handler %d: %s", seed, play.steps,
-                 play.handlers, play.complaint);
+                 play.handlers, complaint);
     asyncore_map_free(play.map);
     asyncore_map_free(play.other_map);
     for (int i = 0; i < SOULS; i++)
