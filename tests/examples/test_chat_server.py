@@ -1,9 +1,11 @@
 """chat_server, driven by people of all kinds."""
 
 import os
+import random
 import select
 import signal
 import socket
+import struct
 import time
 import unittest
 
@@ -718,6 +720,65 @@ class TestGoodbye(ChatCase):
                 return True
         support.wait_until(is_refused, "new connections are refused")
         self.assertEqual(server.finish(), (0, b"", b""))
+
+
+class TestRubbish(ChatCase):
+    """From people who do anything at all, at chance."""
+
+    def piece(self, chance):
+        kind = chance.randrange(8)
+        if kind == 0:
+            return bytes(chance.randrange(256)
+                         for _ in range(chance.randrange(200)))
+        if kind == 1:
+            return chance.choice(TELNET)[:chance.randrange(1, 20)]
+        if kind == 2:
+            return b"x" * chance.choice([100, 1023, 1024, 1025, 5000])
+        if kind == 3:
+            return b"/msg n%d hello\r\n" % chance.randrange(9)
+        if kind == 4:
+            return b"/join r%d\n" % chance.randrange(5)
+        if kind == 5:
+            return b"/nick n%d\n" % chance.randrange(9)
+        if kind == 6:
+            return chance.choice([b"/who", b"/rooms", b"/help", b"/quit",
+                                  b"/", b"\xf0\x9f"]) + b"\n"
+        return b"n%d\n" % chance.randrange(9)
+
+    def act(self, chance, people, server):
+        if len(people) < chance.randrange(1, 30):
+            people.append(self.close_later(server.connect()))
+            people[-1].setblocking(False)
+        s = chance.choice(people)
+        action = chance.randrange(40)
+        try:
+            if action == 0:
+                s.shutdown(socket.SHUT_WR)
+            elif action < 3:
+                if action == 1:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                 struct.pack("ii", 1, 0))
+                people.remove(s)
+                s.close()
+            elif action < 20:
+                s.recv(chance.choice([1, 1000, 100000]))
+            else:
+                s.send(self.piece(chance) * chance.choice([1, 1, 1, 100]))
+        except OSError:
+            pass
+
+    def test_rubbish(self):
+        for seed in range(10):
+            with self.subTest(seed=seed):
+                chance, people = random.Random(seed), []
+                server = self.serve() if seed % 2 else self.serve_unix()
+                for _ in range(2000):
+                    self.act(chance, people, server)
+                for s in people:
+                    s.close()
+                server.wait_for_clients(0)
+                self.assert_serves(server)
+                self.assert_stops(server)
 
 
 class TestCrowd(ChatCase):
