@@ -1099,7 +1099,8 @@ static void steady_state(void **state)
 
 /* More than the library gathers; what is pushed otherwise meanwhile; and a
    handler that looks at what is queued. */
-static enum kind mixed[] = { COPY, SHARED, COPY, PRODUCED, COPY, FILED, COPY };
+static enum kind mixed[] = { COPY, COPY, COPY,     COPY, SHARED,
+                             COPY, COPY, PRODUCED, COPY, FILED };
 
 static void push_mixed(asynchat *chat, const void *data, size_t size)
 {
@@ -1107,8 +1108,8 @@ static void push_mixed(asynchat *chat, const void *data, size_t size)
     size_t before = asyncore_queued(base_of(c));
 
     (void)data, (void)size;
-    push_piece(c, mixed[c->at_frame % 7], 30000);
-    if (mixed[c->at_frame++ % 7] == COPY)
+    push_piece(c, mixed[c->at_frame % 10], 30000);
+    if (mixed[c->at_frame++ % 10] == COPY)
         c->calls += asyncore_queued(base_of(c)) > before + 30000;
 }
 
@@ -1131,6 +1132,23 @@ static void gathered_in_order(void **state)
     compare();
     assert_int_equal(c->calls, 0);
     assert_int_equal(expected_size, 33 * 30000);
+    finish(c, peer);
+}
+
+/* Twenty pieces that waited go out together. */
+static void pieces_in_one_call(void **state)
+{
+    world *w = world_of(state);
+    int peer;
+    chatter *c = chatter_pair(w, &chatter_frames, &peer);
+
+    lag(c);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(push_piece(c, SHARED, 10), 0);
+    ask_anew();
+    run_until(w->map, took_everything(peer));
+    compare();
+    assert_int_equal(asked.sends, 1);
     finish(c, peer);
 }
 
@@ -1337,6 +1355,7 @@ int main(void)
         HERE(half_close),
         HERE(steady_state),
         HERE(gathered_in_order),
+        HERE(pieces_in_one_call),
         HERE(goodbye),
         HERE(gathered_and_nested),
         HERE(broadcast),

@@ -177,6 +177,13 @@ static void extremes(void **state)
     note *past = later(w, 'd', INT64_MIN, ran);
 
     asyncore_call_every(&beat->timer, w->map, INT64_MAX, ran, beat);
+    for (int shift = 36; shift < 63; shift++) {
+        note *n = later(w, 'e', INT64_C(1) << shift, ran);
+
+        assert_int_equal(asyncore_poll(w->map, 0), 0);
+        assert_int_equal(n->runs, 0);
+        asyncore_timer_cancel(&n->timer);
+    }
     while (far->runs == 0 && clock_waits() < 100)
         assert_int_equal(asyncore_poll(w->map, -1), 0);
     assert_string_equal(trace, "da");
