@@ -29,12 +29,13 @@
  * come and then told that the frame has ended; nothing is held for it, so a
  * frame may be larger than memory.
  *
- * Output. asynchat_push and its kin queue a piece and send at once what the
- * kernel takes; the rest goes out as there is room, several pieces in a call.
- * What a handler pushes while it is given input is sent together when the
- * input is used up: sixteen answers to sixteen requests that came together
- * make one call. asyncore_queued tells how much waits, and dispatcher.map's
- * loop runs handle_drain as for a dispatcher_with_send. asyncore_send is
+ * Output. asynchat_push and asynchat_push_shared send at once what the kernel
+ * takes; the rest is queued, and goes out as there is room, several pieces in
+ * a call. What a handler pushes with asynchat_push while it is given input is
+ * sent together when the input is used up, or before a piece of another kind:
+ * sixteen answers to sixteen requests that came together make one call. Files
+ * and producers are sent from the loop. asyncore_queued tells how much waits,
+ * and handle_drain runs as for a dispatcher_with_send. asyncore_send is
  * asynchat_push, and asyncore_shutdown half-closes behind what is queued.
  *
  * Pausing. asyncore_set_readable(&chat->dispatcher, false) stops the delivery
@@ -83,7 +84,8 @@ typedef struct asynchat_handlers {
     /*
      * A frame has grown over frame_limit without its delimiter. The bytes of
      * it held for handle_frame are dropped when the handler returns, and so is
-     * what follows, up to the delimiter; then all goes on. Default:
+     * what follows, up to the delimiter, for which found_terminator does not
+     * run; then all goes on. Default:
      * handle_error with EMSGSIZE, which closes.
      */
     void (*handle_overflow)(asynchat *chat);
@@ -210,7 +212,7 @@ ASYNCORE_API void asynchat_producer_resume(asynchat *chat);
  * now on. Waiting for the peer is what makes sure that it gets everything: to
  * close with input unread would reset the connection (RFC 1122, 4.2.2.13). A
  * push returns -1 and ESHUTDOWN. Calling it again changes nothing. EBADF,
- * ENOMEM.
+ * ENOTCONN, ENOMEM.
  */
 ASYNCORE_API int asynchat_close_when_done(asynchat *chat, int linger_ms);
 

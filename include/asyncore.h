@@ -260,7 +260,8 @@ typedef struct asyncore_handlers {
      * (EBADF). Default: log it with asyncore_repr(d), then handle_close with
      * d->error set; a listener that lacks resources only logs, and goes on
      * listening. An override that does not close d keeps it open, except
-     * where d cannot be waited for any more.
+     * where d cannot be waited for any more, or where there was no memory for
+     * the rest of what was sent in part.
      */
     void (*handle_error)(asyncore_dispatcher *d, int error);
 
@@ -406,9 +407,12 @@ ASYNCORE_API int asyncore_set_socket(asyncore_dispatcher *d, int fd);
 /*
  * Takes d, with its descriptor open, out of its map: no handler runs until
  * asyncore_add_channel. Together they move a dispatcher to the map of another
- * thread. Without effect on one that is in no map.
+ * thread. Without effect on one that is in no map. One that is taken out in
+ * its handle_close stays open, and is told of its end again when it is back in
+ * a map. EBUSY: an asynchat that is being given input, or that
+ * asynchat_close_when_done has; asyncore_call_soon can do it after the input.
  */
-ASYNCORE_API void asyncore_del_channel(asyncore_dispatcher *d);
+ASYNCORE_API int asyncore_del_channel(asyncore_dispatcher *d);
 
 /*
  * Puts d into the map (NULL: the default map). EBADF: it has no descriptor;
@@ -713,8 +717,8 @@ ASYNCORE_API void asyncore_stop(asyncore_map *map);
 
 /*
  * Closes all dispatchers of the map; handle_close does not run. Outside a
- * turn handle_free runs now, in a turn at its end. What handle_free adds to
- * the map is closed too.
+ * turn handle_free runs now, and what it adds to the map is closed too; in a
+ * turn it runs at the end of that.
  */
 ASYNCORE_API void asyncore_close_all(asyncore_map *map);
 

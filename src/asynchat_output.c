@@ -146,13 +146,6 @@ void asynchat__drop_output(asynchat *chat)
     asyncore__outqueue_clear(&chat->output);
 }
 
-static int no_memory(asyncore_dispatcher *d)
-{
-    asyncore__fail(d, ENOMEM);
-    errno = ENOMEM;
-    return -1;
-}
-
 /* ---- Shared bytes ------------------------------------------------------- */
 
 struct asynchat_shared {
@@ -206,7 +199,7 @@ int asynchat_push_shared(asynchat *chat, asynchat_shared *shared)
     if (asyncore__outqueue_append_borrowed(&chat->output, shared->data + n,
                                            shared->size - (size_t)n,
                                            release_shared, shared) < 0)
-        return no_memory(d);
+        return asyncore__output_lost(d, n > 0);
     shared->references++;
     asyncore__output_queued(d, output_of(chat));
     return 0;
@@ -229,7 +222,7 @@ static int push_source(asynchat *chat, asyncore__source *source,
     }
     if (asyncore__outqueue_append_source(&chat->output, source, release) < 0) {
         release(source);
-        return no_memory(d);
+        return asyncore__output_lost(d, false);
     }
     asyncore__output_queued(d, output_of(chat));
     return 0;
@@ -247,7 +240,7 @@ static asyncore__emitted send_made(asyncore_dispatcher *d,
     if ((size_t)n == size)
         return ASYNCORE__EMITTED;
     if (asyncore__outqueue_prepend(queue, data + n, size - (size_t)n) < 0) {
-        (void)no_memory(d);
+        (void)asyncore__output_lost(d, true);
         return ASYNCORE__EMIT_FAILED;
     }
     return ASYNCORE__BLOCKED;
@@ -361,7 +354,9 @@ int asynchat_push_file(asynchat *chat, int fd, int64_t offset, int64_t size)
 
     if (file == NULL) {
         asyncore__fd_close(fd);
-        return is_open(&chat->dispatcher) ? no_memory(&chat->dispatcher) : -1;
+        return is_open(&chat->dispatcher)
+                   ? asyncore__output_lost(&chat->dispatcher, false)
+                   : -1;
     }
     file->source.emit = emit_file;
     file->fd = fd;
@@ -427,7 +422,9 @@ int asynchat_push_with_producer(asynchat *chat, asynchat_producer *producer)
 
     if (p == NULL) {
         free_producer(producer);
-        return is_open(&chat->dispatcher) ? no_memory(&chat->dispatcher) : -1;
+        return is_open(&chat->dispatcher)
+                   ? asyncore__output_lost(&chat->dispatcher, false)
+                   : -1;
     }
     p->source.emit = emit_produced;
     p->producer = producer;

@@ -285,13 +285,17 @@ int asyncore_add_channel(asyncore_dispatcher *d, asyncore_map *map)
     return map == NULL ? -1 : enter_map(d, map);
 }
 
-void asyncore_del_channel(asyncore_dispatcher *d)
+int asyncore_del_channel(asyncore_dispatcher *d)
 {
     if (!asyncore__in_map(d))
-        return;
+        return 0;
+    /* What its class is about to deliver, and its deadline, are here. */
+    if (d->serving || d->draining)
+        return fail(EBUSY);
     asyncore__map_remove(d);
     /* Whoever takes it out in its handle_close keeps it. */
     d->closing = 0;
+    return 0;
 }
 
 int asyncore_set_handlers(asyncore_dispatcher *d,
@@ -438,6 +442,8 @@ void asyncore_close(asyncore_dispatcher *d)
         return;
     if (d->evicted)
         asyncore__map_unevict(d);
+    /* What release frees may be the user's, who is not to queue more. */
+    d->shut = 1;
     d->base->release(d);
     if (d->fd >= 0)
         close_descriptor(d);

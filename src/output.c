@@ -23,6 +23,16 @@ void asyncore__output_queued(asyncore_dispatcher *d, asyncore__output output)
     set_queued(d, *output.queue != NULL);
 }
 
+int asyncore__output_lost(asyncore_dispatcher *d, bool cut)
+{
+    if (cut)
+        asyncore__break(d, ENOMEM);
+    else
+        asyncore__fail(d, ENOMEM);
+    errno = ENOMEM;
+    return -1;
+}
+
 ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
                               const void *data, size_t size)
 {
@@ -34,11 +44,8 @@ ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
             return n;
     }
     if (asyncore__outqueue_append(output.queue, (const char *)data + n,
-                                  size - (size_t)n) < 0) {
-        asyncore__fail(d, ENOMEM);
-        errno = ENOMEM;
-        return -1;
-    }
+                                  size - (size_t)n) < 0)
+        return asyncore__output_lost(d, n > 0);
     asyncore__output_queued(d, output);
     return (ssize_t)size;
 }

@@ -40,6 +40,11 @@ enum { ASYNCORE__SEND_BUDGET = 256 * 1024 };
 ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
                               const void *data, size_t size);
 
+/* There was no memory to queue something: handle_error, and the end of the
+   connection if a part of it was sent, for what follows would be taken for the
+   rest. -1. */
+int asyncore__output_lost(asyncore_dispatcher *d, bool cut);
+
 /* After something was added to the queue: has it sent, and minds the limit. */
 void asyncore__output_queued(asyncore_dispatcher *d, asyncore__output output);
 

@@ -1155,6 +1155,45 @@ static void nested_order(void **state)
     }
 }
 
+/* ---- Moving to another map ---------------------------------------------- */
+
+static int refused;
+
+static void try_to_leave(chatter *c, int at)
+{
+    (void)at;
+    errno = 0;
+    if (asyncore_del_channel(base_of(c)) == -1 && errno == EBUSY)
+        refused++;
+}
+
+/* The rest of its input, and the answers to it, would stay behind. */
+static void not_moved_from_its_handlers(void **state)
+{
+    world *w = world_of(state);
+
+    for (int style = 0; style < 2; style++) {
+        int peer;
+        chatter *c = chatter_pair(w, styles[style], &peer);
+
+        refused = 0;
+        c->on_frame = try_to_leave;
+        set_delimiter(c, "\n");
+        say(w, peer, "a\nb\nc");
+        assert_int_equal(refused, 2);
+        c->on_frame = NULL;
+        assert_int_equal(asyncore_del_channel(base_of(c)), 0);
+        assert_int_equal(asyncore_add_channel(base_of(c), w->map), 0);
+        say(w, peer, "d\n");
+        check(c, "[a][b][cd]");
+        assert_int_equal(asynchat_close_when_done(&c->chat, 1000), 0);
+        errno = 0;
+        assert_int_equal(asyncore_del_channel(base_of(c)), -1);
+        assert_int_equal(errno, EBUSY);
+        finish(c, peer);
+    }
+}
+
 static bool rung;
 static int nested_turns;
 
@@ -1376,6 +1415,7 @@ int main(void)
         HERE(hangup_while_waiting),
         HERE(stopped_in_a_handler),
         HERE(nested_order),
+        HERE(not_moved_from_its_handlers),
         HERE(nested_without_spinning),
         HERE(nested_and_closed),
         HERE(nested_with_another),
