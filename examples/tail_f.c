@@ -147,8 +147,10 @@ int main(int argc, char **argv)
     fd = open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &now) < 0)
         return fail(path, errno);
-    if (!S_ISREG(now.st_mode))
+    if (!S_ISREG(now.st_mode)) {
+        close(fd);
         return fail(path, S_ISDIR(now.st_mode) ? EISDIR : ESPIPE);
+    }
     offset = now.st_size;
     if (asyncore_file_dispatcher_init(&file, &file_class, fd, NULL) < 0)
         return fail(path, errno);

@@ -466,7 +466,7 @@ static void parse_held(parser *p)
     p->end = in != NULL ? in->data + in->end : p->at;
     if (parse(p) && !d->draining) {
         d->primed = p->at < p->end || is_due(chat);
-        if (p->at < p->end) {
+        if (in != NULL && p->at < p->end) {
             in->begin = (size_t)(p->at - in->data);
             chat->input = in;
             return;

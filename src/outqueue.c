@@ -112,13 +112,15 @@ static int link_piece(asyncore__outqueue **queue, piece *p, int front)
 int asyncore__outqueue_append(asyncore__outqueue **queue, const void *data,
                               size_t size)
 {
-    piece *last = *queue != NULL ? (*queue)->last : NULL;
+    piece *last = NULL;
     size_t fits = 0;
 
     if (size == 0)
         return 0;
-    if (last != NULL)
+    if (*queue != NULL) {
+        last = (*queue)->last;
         fits = last->room < size ? last->room : size;
+    }
     if (fits < size &&
         link_piece(queue, copy_piece((const char *)data + fits, size - fits),
                    0) < 0)

@@ -193,7 +193,7 @@ static int wait_once(asyncore__poller *p, int timeout, asyncore__event *events,
     }
     if (timeout >= 0) {
         time.tv_sec = timeout / 1000;
-        time.tv_usec = timeout % 1000 * 1000;
+        time.tv_usec = timeout % 1000 * 1000L;
         limit = &time;
     }
     n = capacity > 0 ? select(p->end, &in, &out, &pri, limit) : 0;

@@ -81,9 +81,8 @@ static void add(asyncore_map *map, asyncore_timer *timer)
     map->timers = merge(map->timers, timer);
 }
 
-static void take_out(asyncore_timer *timer)
+static void take_out(asyncore_map *map, asyncore_timer *timer)
 {
-    asyncore_map *map = timer->map;
     asyncore_timer *children = merge_siblings(timer->child);
 
     if (timer == map->timers) {
@@ -138,7 +137,7 @@ int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
 void asyncore_timer_cancel(asyncore_timer *timer)
 {
     if (timer->map != NULL)
-        take_out(timer);
+        take_out(timer->map, timer);
 }
 
 int asyncore__timers_timeout(const asyncore_map *map, int timeout)
@@ -173,7 +172,7 @@ void asyncore__timers_run(asyncore_map *map, uint64_t last)
     now = asyncore__now();
     while ((timer = map->timers) != NULL && timer->when <= now &&
            timer->order <= last && !map->stopping) {
-        take_out(timer);
+        take_out(map, timer);
         if (timer->every > 0)
             set_again(map, timer, now);
         timer->fn(timer->arg);
@@ -198,5 +197,5 @@ void asyncore__timeout_clear(asyncore_dispatcher *d)
 void asyncore__timers_clear(asyncore_map *map)
 {
     while (map->timers != NULL)
-        take_out(map->timers);
+        take_out(map, map->timers);
 }
