@@ -38,6 +38,8 @@ ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
 {
     ssize_t n = 0;
 
+    if (size == 0)
+        return 0;
     if (*output.queue == NULL && !d->connecting) {
         n = asyncore__send_now(d, data, size);
         if (n < 0 || (size_t)n == size)
