@@ -81,7 +81,8 @@ static asyncore__emitted send_bytes(asyncore_dispatcher *d,
         bytes = pieces[0].iov_len;
         n = asyncore__send_now(d, pieces[0].iov_base, bytes);
     } else {
-        n = asyncore__sent(d, asyncore__sock_sendv(d->fd, pieces, count));
+        n = asyncore__sent(
+            d, asyncore__sock_sendv(d->fd, pieces, (unsigned short)count));
     }
     if (n < 0)
         return ASYNCORE__EMIT_FAILED;

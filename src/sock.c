@@ -156,11 +156,11 @@ ssize_t asyncore__sock_send(int fd, const void *data, size_t size)
     return n;
 }
 
-ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, size_t count)
+ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, unsigned short count)
 {
     struct msghdr message = { .msg_iov = pieces };
     ssize_t n;
-    message.msg_iovlen = count;
+    message.msg_iovlen = count; /* size_t or int, as libc likes */
     RETRY(n, sendmsg(fd, &message, MSG_NOSIGNAL));
     return n;
 }

@@ -43,7 +43,8 @@ ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
 
 /* These never raise SIGPIPE. */
 ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
-ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, size_t count);
+ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces,
+                             unsigned short count);
 ssize_t asyncore__sock_sendto(int fd, const void *data, size_t size,
                               const struct sockaddr *peer, socklen_t peer_size);
 

@@ -429,7 +429,7 @@ static void prefix_at_the_end(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int how = 0; how < 4; how++) {
             int peer;
-            char expected[100];
+            char expected[4200];
             chatter *c = chatter_tcp(w, styles[how % 2], &peer);
 
             set_delimiter(c, "\r\n");
