@@ -796,7 +796,9 @@ class TestCrowd(ChatCase):
             member.close()
         server.wait_for_clients(0)
         if not server.is_sanitized():
-            self.assertLess(server.memory() - before, 2 * MEBIBYTE)
+            # The allocator keeps some of what it had to hold at once; a
+            # reference that were lost for each line and listener is 50 MiB.
+            self.assertLess(server.memory() - before, 16 * MEBIBYTE)
         self.assert_serves(server)
         self.assert_stops(server)
 
