@@ -636,7 +636,7 @@ class TestStuckReader(ChatCase):
             raise AssertionError("it takes all")
         support.wait_until(is_full, "no more is read")
         if not server.is_sanitized():
-            self.assertLess(server.memory() - before, 2 * MEBIBYTE)
+            self.assertLess(server.memory() - before, 8 * MEBIBYTE)
         bob.say("/who")
         bob.expect("* ann bob")
         ann.socket.settimeout(DEADLINE)
