@@ -358,8 +358,8 @@ struct asyncore_dispatcher {
     const asyncore_handlers *handlers;
     const struct asyncore__class *base;
     union {
-        struct asyncore__timeout *timeout; /* of the living; NULL: none */
-        struct asyncore_dispatcher *next;  /* in the map's list of the dead */
+        struct asyncore__extra *extra;    /* of the living; NULL: none */
+        struct asyncore_dispatcher *next; /* in the map's list of the dead */
     };
 };
 

@@ -19,7 +19,7 @@
  * anew, and a turn of the parser has no state but its position.
  */
 #include "asynchat_impl.h"
-#include "timer.h"
+#include "extra.h"
 
 #include <errno.h>
 #include <stdlib.h>

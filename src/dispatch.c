@@ -7,7 +7,7 @@
  * handler has made pointless is passed over.
  */
 #include "dispatcher.h"
-#include "timer.h"
+#include "extra.h"
 
 #include <errno.h>
 

@@ -6,7 +6,7 @@
  * only through an asyncore__ref.
  */
 #include "dispatcher.h"
-#include "timer.h"
+#include "extra.h"
 
 #include <errno.h>
 

@@ -11,7 +11,7 @@
  * quiet. Anything else is an error of the listener itself.
  */
 #include "dispatcher.h"
-#include "timer.h"
+#include "extra.h"
 
 #include <errno.h>
 

@@ -3,6 +3,7 @@
  * itself.
  */
 #include "map.h"
+#include "extra.h"
 #include "signals.h"
 #include "sock.h"
 #include "timer.h"
@@ -287,7 +288,7 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore_map *map = d->map;
     asyncore__slot *slot = &map->slots[d->fd];
 
-    asyncore__timeout_clear(d);
+    asyncore__extra_clear(d);
     map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
     d->registered = 0;
     d->listed = 0;

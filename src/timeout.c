@@ -6,10 +6,9 @@
  * looks at what did: then it is set to the rest, or the time has come.
  */
 #include "dispatcher.h"
-#include "timer.h"
+#include "extra.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -17,22 +16,22 @@ static void went_off(void *arg);
 
 static void set_timer(asyncore_dispatcher *d, int64_t ns)
 {
-    (void)asyncore_call_later(&d->timeout->timer, d->map,
+    (void)asyncore_call_later(&d->extra->silence, d->map,
                               (ns + NS_PER_MS - 1) / NS_PER_MS, went_off, d);
 }
 
 static void went_off(void *arg)
 {
     asyncore_dispatcher *d = arg;
-    asyncore__timeout *t = d->timeout;
-    int64_t now = asyncore__now(), left = t->active + t->after - now;
+    asyncore__extra *extra = d->extra;
+    int64_t now = asyncore__now(), left = extra->active + extra->after - now;
 
     if (left > 0) {
         set_timer(d, left);
         return;
     }
-    t->active = now;
-    set_timer(d, t->after);
+    extra->active = now;
+    set_timer(d, extra->after);
     if (!d->closing)
         ASYNCORE__HANDLER(d, handle_timeout)(d);
 }
@@ -44,17 +43,16 @@ int asyncore_set_timeout(asyncore_dispatcher *d, int64_t timeout_ms)
         return -1;
     }
     if (timeout_ms < 0) {
-        asyncore__timeout_clear(d);
+        if (d->extra != NULL)
+            asyncore_timer_cancel(&d->extra->silence);
         return 0;
     }
     if (timeout_ms > INT64_MAX / 4 / NS_PER_MS)
         timeout_ms = INT64_MAX / 4 / NS_PER_MS;
-    if (d->timeout == NULL)
-        d->timeout = calloc(1, sizeof *d->timeout);
-    if (d->timeout == NULL)
+    if (asyncore__extra_of(d) == NULL)
         return -1;
-    d->timeout->after = timeout_ms * NS_PER_MS;
-    d->timeout->active = asyncore__now();
-    set_timer(d, d->timeout->after);
+    d->extra->after = timeout_ms * NS_PER_MS;
+    d->extra->active = asyncore__now();
+    set_timer(d, d->extra->after);
     return 0;
 }

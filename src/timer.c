@@ -18,7 +18,6 @@
 #include "sock.h"
 
 #include <limits.h>
-#include <stdlib.h>
 
 #define NS_PER_MS INT64_C(1000000)
 
@@ -183,15 +182,6 @@ void asyncore__timers_wake(asyncore_map *map)
 {
     if (map->timers != NULL)
         map->now = asyncore__now();
-}
-
-void asyncore__timeout_clear(asyncore_dispatcher *d)
-{
-    if (d->timeout != NULL) {
-        asyncore_timer_cancel(&d->timeout->timer);
-        free(d->timeout);
-        d->timeout = NULL;
-    }
 }
 
 void asyncore__timers_clear(asyncore_map *map)

@@ -1,6 +1,6 @@
 /*
- * Timers: the part that the loop needs of them. Level 2, beside the map; the heap is in the
- * map.
+ * Timers: the part that the loop needs of them. Level 2, beside the map, which
+ * has the heap.
  */
 #ifndef ASYNCORE__TIMER_H
 #define ASYNCORE__TIMER_H
@@ -8,22 +8,6 @@
 #include "map.h"
 
 #include <asyncore.h>
-
-/* A dispatcher's, from asyncore_set_timeout. In nanoseconds. */
-typedef struct asyncore__timeout {
-    asyncore_timer timer; /* set to a time that is not too late */
-    int64_t after, active;
-} asyncore__timeout;
-
-/* d is not silent. */
-static inline void asyncore__active(asyncore_dispatcher *d)
-{
-    if (d->timeout != NULL)
-        d->timeout->active = d->map->now;
-}
-
-/* d has none any more. */
-void asyncore__timeout_clear(asyncore_dispatcher *d);
 
 /* After a wait: what time it is, if anybody has to know. */
 void asyncore__timers_wake(asyncore_map *map);

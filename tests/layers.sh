@@ -23,6 +23,7 @@ poller_select 1
 poller_poll 1
 poller_epoll 1
 map 2
+extra 2
 wakeup 2
 timer 2
 signals 2

@@ -1,0 +1,32 @@
+/*
+ * What few dispatchers have: allocated when first needed, and gone with d's
+ * place in its map. Those without pay a pointer.
+ */
+#ifndef ASYNCORE__EXTRA_H
+#define ASYNCORE__EXTRA_H
+
+#include "map.h"
+
+#include <asyncore.h>
+
+/* Times in nanoseconds. */
+typedef struct asyncore__extra {
+    /* Of asyncore_set_timeout: see timeout.c. */
+    asyncore_timer silence; /* set to a time that is not too late */
+    int64_t after, active;
+} asyncore__extra;
+
+/* d's, made if it has none. d is in its map. NULL: ENOMEM. */
+asyncore__extra *asyncore__extra_of(asyncore_dispatcher *d);
+
+/* d has none any more. */
+void asyncore__extra_clear(asyncore_dispatcher *d);
+
+/* d is not silent. */
+static inline void asyncore__active(asyncore_dispatcher *d)
+{
+    if (d->extra != NULL)
+        d->extra->active = d->map->now;
+}
+
+#endif
