@@ -16,10 +16,11 @@
 
 enum { ASYNCORE__WATCH = 0x40 };
 
+/* In the order of struct epoll_event: see poller_epoll.c. */
 typedef struct asyncore__event {
+    uint32_t ready; /* as revents of poll(2) */
     int fd;
     uint32_t serial;
-    unsigned ready; /* as revents of poll(2) */
 } asyncore__event;
 
 typedef struct asyncore__poller asyncore__poller;

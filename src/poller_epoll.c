@@ -20,6 +20,8 @@
 #include "sock.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -29,6 +31,16 @@ _Static_assert(POLLIN == EPOLLIN && POLLPRI == EPOLLPRI &&
                "epoll's masks are those of poll");
 
 enum { ASKED = POLLIN | POLLPRI | POLLOUT };
+
+/* The user's half of struct epoll_event, which is packed on x86-64 and there
+   as long as our event: the kernel fills in ours then. */
+typedef union ticket {
+    uint64_t data;
+    struct {
+        int fd;
+        uint32_t serial;
+    };
+} ticket;
 
 typedef struct always_ready {
     int fd;
@@ -109,10 +121,10 @@ static void remove_file(asyncore__poller *p, int i)
 static int control(asyncore__poller *p, int operation, int fd, uint32_t serial,
                    unsigned mask)
 {
-    struct epoll_event event;
+    ticket t = { .fd = fd, .serial = serial };
+    struct epoll_event event = { .events = mask & ASKED };
 
-    event.events = mask & ASKED;
-    event.data.u64 = (uint64_t)serial << 32 | (uint32_t)fd;
+    event.data.u64 = t.data;
     return epoll_ctl(p->epoll, operation, fd, &event);
 }
 
@@ -166,11 +178,32 @@ static int report_files(asyncore__poller *p, asyncore__event *events,
     return n;
 }
 
+static bool kernel_fills_in_ours(void)
+{
+    return sizeof(struct epoll_event) == sizeof(asyncore__event) &&
+           offsetof(struct epoll_event, data) == offsetof(asyncore__event, fd);
+}
+
+static int wait_and_translate(asyncore__poller *p, int timeout,
+                              asyncore__event *events, int capacity)
+{
+    struct epoll_event ready[256];
+    int i, n, most = (int)(sizeof ready / sizeof ready[0]);
+
+    n = epoll_wait(p->epoll, ready, capacity < most ? capacity : most, timeout);
+    for (i = 0; i < n; i++) {
+        ticket t = { ready[i].data.u64 };
+        events[i].ready = ready[i].events;
+        events[i].fd = t.fd;
+        events[i].serial = t.serial;
+    }
+    return n;
+}
+
 static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
                     int capacity)
 {
-    struct epoll_event ready[256];
-    int i, n, files = 0;
+    int n = 0, files = 0;
 
     if (p->asked > 0) {
         files = report_files(p, events, capacity);
@@ -178,16 +211,13 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
         capacity -= files;
         timeout = 0;
     }
-    if (capacity > (int)(sizeof ready / sizeof ready[0]))
-        capacity = (int)(sizeof ready / sizeof ready[0]);
-    n = capacity > 0 ? epoll_wait(p->epoll, ready, capacity, timeout) : 0;
+    if (capacity > 0 && kernel_fills_in_ours())
+        n = epoll_wait(p->epoll, (struct epoll_event *)(void *)events, capacity,
+                       timeout);
+    else if (capacity > 0)
+        n = wait_and_translate(p, timeout, events, capacity);
     if (n < 0)
         return files > 0 || errno == EINTR ? files : -1;
-    for (i = 0; i < n; i++) {
-        events[i].fd = (int)(uint32_t)ready[i].data.u64;
-        events[i].serial = (uint32_t)(ready[i].data.u64 >> 32);
-        events[i].ready = ready[i].events;
-    }
     return files + n;
 }
 

@@ -126,7 +126,7 @@ static bool collect(round_trip *trip, const asyncore__poller *p, int fd,
                     unsigned ready)
 {
     if (ready != 0) {
-        asyncore__event event = { fd, p->serials[fd], ready };
+        asyncore__event event = { ready, fd, p->serials[fd] };
         trip->events[trip->count++] = event;
     }
     return trip->count < trip->capacity;
