@@ -7,7 +7,6 @@
  * handler has made pointless is passed over.
  */
 #include "dispatcher.h"
-#include "extra.h"
 
 #include <errno.h>
 

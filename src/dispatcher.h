@@ -5,10 +5,20 @@
 #ifndef ASYNCORE__DISPATCHER_H
 #define ASYNCORE__DISPATCHER_H
 
+#include "extra.h"
 #include "map.h"
 #include "sock.h"
 
 #include <asyncore.h>
+#include <errno.h>
+
+/* For what hardly ever runs: kept out of the functions that always do, whose
+   registers it would take. */
+#if defined(__GNUC__)
+#define ASYNCORE__COLD __attribute__((cold, noinline))
+#else
+#define ASYNCORE__COLD
+#endif
 
 /*
  * A base class: its table, in which nothing is NULL but the predicates and
@@ -79,11 +89,27 @@ bool asyncore__is_disconnect(int error);
    routed, -1. */
 int asyncore__io_failed(asyncore_dispatcher *d, int error);
 
+/* The same of a write: 0 when it would block, or -1, routed. */
+ssize_t asyncore__send_failed(asyncore_dispatcher *d, int error);
+
 /* What became of a write, which returned n: n, 0 when it would block, or -1,
    routed. */
-ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n);
+static inline ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
+{
+    if (n < 0)
+        return asyncore__send_failed(d, errno);
+    asyncore__active(d);
+    return n;
+}
 
-/* Without a queue: the bytes that the transport took, or -1, routed. */
+/* The bytes that the transport took, or -1, routed. d is connected. */
+static inline ssize_t asyncore__transmit(asyncore_dispatcher *d,
+                                         const void *data, size_t size)
+{
+    return asyncore__sent(d, ASYNCORE__HANDLER(d, send)(d, data, size));
+}
+
+/* The same, of any d, and for classes without a queue. */
 ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
                            size_t size);
 size_t asyncore__queued_none(const asyncore_dispatcher *d);

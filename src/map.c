@@ -221,6 +221,7 @@ static void evict(asyncore_dispatcher *d)
 
     asyncore__map_remove(d);
     d->fd = -1;
+    d->connected = d->connecting = d->accepting = 0;
     d->evicted = 1;
     d->next = map->evicted;
     map->evicted = d;

@@ -136,9 +136,7 @@ int asyncore__sock_connect(int fd, const struct sockaddr *address,
 
 ssize_t asyncore__sock_recv(int fd, void *data, size_t size)
 {
-    ssize_t n;
-    RETRY(n, recv(fd, data, size, 0));
-    return n;
+    return recv(fd, data, size, 0);
 }
 
 ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
@@ -151,9 +149,7 @@ ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
 
 ssize_t asyncore__sock_send(int fd, const void *data, size_t size)
 {
-    ssize_t n;
-    RETRY(n, send(fd, data, size, MSG_NOSIGNAL));
-    return n;
+    return send(fd, data, size, MSG_NOSIGNAL);
 }
 
 ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, unsigned short count)

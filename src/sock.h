@@ -37,12 +37,15 @@ int asyncore__sock_peer(int fd, struct sockaddr *address, socklen_t *size);
 int asyncore__sock_connect(int fd, const struct sockaddr *address,
                            socklen_t size);
 
+/* For descriptors that do not block, whose calls no signal interrupts: an
+   EINTR would be passed on, and means what EAGAIN does. */
 ssize_t asyncore__sock_recv(int fd, void *data, size_t size);
+ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
+
 ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
                                 struct sockaddr *peer, socklen_t *peer_size);
 
-/* These never raise SIGPIPE. */
-ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
+/* No send raises SIGPIPE. */
 ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces,
                              unsigned short count);
 ssize_t asyncore__sock_sendto(int fd, const void *data, size_t size,

@@ -6,7 +6,6 @@
  * looks at what did: then it is set to the rest, or the time has come.
  */
 #include "dispatcher.h"
-#include "extra.h"
 
 #include <errno.h>
 
