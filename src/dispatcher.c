@@ -52,6 +52,18 @@ static bool is_over(const asyncore_dispatcher *d)
     return d->closing || d->lost;
 }
 
+/* Of a connection. */
+static unsigned wish(const asyncore_dispatcher *d, bool readable, bool writable)
+{
+    unsigned mask = ASYNCORE__WATCH;
+
+    if (readable)
+        mask |= POLLIN | (d->handlers->handle_expt != NULL ? POLLPRI : 0u);
+    if (writable)
+        mask |= POLLOUT;
+    return mask;
+}
+
 static unsigned interest(const asyncore_dispatcher *d, bool readable,
                          bool writable)
 {
@@ -63,17 +75,13 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
     if (d->accepting) {
         if (d->map->resume_at != 0)
             return 0;
-        return readable ? mask | POLLIN : mask;
+        return readable ? mask | POLLIN | ASYNCORE__ACCEPT : mask;
     }
     if (d->connecting)
         return mask | POLLOUT;
     if (d->stream && !d->connected)
         return 0;
-    if (readable && !d->eof && !d->held)
-        mask |= POLLIN | (d->handlers->handle_expt != NULL ? POLLPRI : 0u);
-    if (writable)
-        mask |= POLLOUT;
-    return mask;
+    return wish(d, readable && !d->eof && !d->held, writable);
 }
 
 static void set_interest(asyncore_dispatcher *d, unsigned mask)
@@ -84,8 +92,22 @@ static void set_interest(asyncore_dispatcher *d, unsigned mask)
     asyncore__map_touch(d);
 }
 
+/* A connection of which nothing unusual is known: what it wants to wait for
+   is in its flags. */
+static bool is_plain(const asyncore_dispatcher *d)
+{
+    return d->connected && d->stream && d->listed && !d->asked && !d->closing &&
+           !d->lost && !d->eof && !d->held && !d->muted;
+}
+
 void asyncore__update(asyncore_dispatcher *d)
 {
+    if (is_plain(d)) {
+        d->interest =
+            (unsigned char)wish(d, d->reading, d->writing || d->queued);
+        asyncore__map_touch(d);
+        return;
+    }
     /* Those that are asked will be, before the next wait. */
     if (asyncore__in_map(d) &&
         (is_over(d) || d->connecting ||

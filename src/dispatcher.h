@@ -144,7 +144,7 @@ static inline void asyncore__dispatch(asyncore_dispatcher *d, int fd,
                                       uint32_t serial, unsigned ready)
 {
     /* Nearly always, and then there is nothing to look up again. */
-    if (ready == POLLIN && (d->interest & POLLIN) != 0 && !d->accepting) {
+    if (ready == POLLIN && d->interest == (ASYNCORE__WATCH | POLLIN)) {
         ASYNCORE__HANDLER(d, handle_read)(d);
     } else {
         asyncore__ref ref = { d->map, fd, serial };

@@ -91,7 +91,7 @@ static int serve(asyncore_map *map, const asyncore__event *event,
 {
     const asyncore__slot *slot = &map->slots[event->fd];
 
-    if (slot->serial == event->serial && slot->d != NULL) {
+    if (slot->serial == event->serial) {
         asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }

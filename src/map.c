@@ -57,8 +57,10 @@ static bool fits(const asyncore_map *map, int fd)
    written to, so that room to grow costs address space and no memory. */
 static int make_slot(asyncore_map *map, int fd)
 {
-    static const asyncore__slot empty = { .next_changed =
-                                              ASYNCORE__NOT_CHANGED };
+    static const asyncore__slot empty = {
+        .serial = ASYNCORE__VACANT,
+        .next_changed = ASYNCORE__NOT_CHANGED,
+    };
 
     if (fd >= map->capacity) {
         size_t capacity = (size_t)fd + (size_t)fd / 2 + 16;
@@ -83,7 +85,7 @@ static int open_waker(asyncore_map *map)
     if (!fits(map, fd)) {
         errno = EMFILE;
     } else if (make_slot(map, fd) == 0 &&
-               map->backend->watch(map->poller, fd, map->slots[fd].serial, 0,
+               map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
                                    ASYNCORE__WATCH | POLLIN) == 0) {
         return 0;
     }
@@ -198,21 +200,6 @@ void asyncore__map_leave(asyncore_map *map)
     }
 }
 
-asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d)
-{
-    asyncore__ref ref = { d->map, 0, 0 };
-
-    if (asyncore__in_map(d)) {
-        ref.fd = d->fd;
-        ref.serial = d->map->slots[d->fd].serial;
-    } else {
-        /* None that the map could give: no slot has this serial and a
-           dispatcher. */
-        ref.fd = d->map->waker[0];
-    }
-    return ref;
-}
-
 /* d's descriptor was closed behind our back, for the number is in use anew:
    there is nothing to close. It has its handle_close from the next turn. */
 static void evict(asyncore_dispatcher *d)
@@ -276,7 +263,7 @@ int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d)
         evict(map->slots[d->fd].d);
     slot = &map->slots[d->fd];
     slot->d = d;
-    slot->serial = ++map->serial;
+    slot->serial = map->serial += 2;
     d->map = map;
     d->registered = 0;
     d->listed = 1;
@@ -294,19 +281,9 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     d->registered = 0;
     d->listed = 0;
     slot->d = NULL;
-    slot->serial = ++map->serial;
+    slot->serial = map->serial + 1;
+    map->serial += 2;
     map->count--;
-}
-
-void asyncore__map_touch(asyncore_dispatcher *d)
-{
-    asyncore__slot *slot = &d->map->slots[d->fd];
-
-    if ((d->interest == d->registered && !asyncore__is_primed(d)) ||
-        slot->next_changed != ASYNCORE__NOT_CHANGED)
-        return;
-    slot->next_changed = d->map->changed;
-    d->map->changed = d->fd;
 }
 
 static void forget_asked_gone(asyncore_map *map)
@@ -353,7 +330,7 @@ void asyncore__map_renew(asyncore_map *map)
         }
     }
     fd = map->waker[0];
-    (void)map->backend->watch(map->poller, fd, map->slots[fd].serial, 0,
+    (void)map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
                               ASYNCORE__WATCH | POLLIN);
 }
 

@@ -21,7 +21,10 @@
  *     slots[fd].d == NULL, or slots[fd].d->fd == fd, its map is this one, and
  *         it is listed; no others are
  *     count == the number of slots with d != NULL
- *     every registration and every removal gives the slot a new serial
+ *     every registration and every removal gives the slot a new serial, even
+ *         while somebody is there, odd while not: an event whose serial is the
+ *         slot's has a dispatcher. The waker is watched under 0, and its slot
+ *         is vacant
  *     slots[fd].next_changed == NOT_CHANGED, or the slot is in the list that
  *         begins with changed or telling; a slot whose d->interest differs from
  *         d->registered, or whose d is primed, is in it
@@ -33,6 +36,8 @@ typedef struct asyncore__slot {
 } asyncore__slot;
 
 enum { ASYNCORE__END = -1, ASYNCORE__NOT_CHANGED = -2 };
+
+enum { ASYNCORE__WAKER_SERIAL = 0, ASYNCORE__VACANT = 1 };
 
 /* A dispatcher as one remembers it while handlers run. */
 typedef struct asyncore__ref {
@@ -50,7 +55,7 @@ struct asyncore_map {
     asyncore__slot *slots;
     int size, capacity;
     int changed, telling; /* two lists: the second has its turn now */
-    uint32_t serial;      /* the last one given */
+    uint32_t serial;      /* the last even one given */
     size_t count;
 
     int depth;     /* handlers of this map on the stack */
@@ -105,7 +110,17 @@ static inline bool asyncore__in_map(const asyncore_dispatcher *d)
     return d->listed;
 }
 
-asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d);
+/* To one that is in no map: refers to nobody. */
+static inline asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d)
+{
+    asyncore__ref ref = { d->map, d->map->waker[0], ASYNCORE__WAKER_SERIAL };
+
+    if (asyncore__in_map(d)) {
+        ref.fd = d->fd;
+        ref.serial = d->map->slots[d->fd].serial;
+    }
+    return ref;
+}
 
 /* The dispatcher, or NULL when it has left the map since. */
 static inline asyncore_dispatcher *asyncore__deref(const asyncore__ref *ref)
@@ -121,8 +136,23 @@ static inline bool asyncore__is_primed(const asyncore_dispatcher *d)
     return d->primed && (d->interest & POLLIN) != 0;
 }
 
-/* d->interest may have changed: the poller is told before the next wait. */
-void asyncore__map_touch(asyncore_dispatcher *d);
+/* d->interest may have changed: the poller is told before the next wait. One
+   that was changed last and changes back leaves nothing to tell. */
+static inline void asyncore__map_touch(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+    asyncore__slot *slot = &map->slots[d->fd];
+
+    if (d->interest != d->registered || asyncore__is_primed(d)) {
+        if (slot->next_changed == ASYNCORE__NOT_CHANGED) {
+            slot->next_changed = map->changed;
+            map->changed = d->fd;
+        }
+    } else if (map->changed == d->fd) {
+        map->changed = slot->next_changed;
+        slot->next_changed = ASYNCORE__NOT_CHANGED;
+    }
+}
 
 /* Has d asked before every wait. ENOMEM. */
 int asyncore__map_ask(asyncore_dispatcher *d);

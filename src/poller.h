@@ -16,6 +16,9 @@
 
 enum { ASYNCORE__WATCH = 0x40 };
 
+/* Pollers pass over this one: the map's, with POLLIN, for a listener. */
+enum { ASYNCORE__ACCEPT = 0x80 };
+
 /* In the order of struct epoll_event: see poller_epoll.c. */
 typedef struct asyncore__event {
     uint32_t ready; /* as revents of poll(2) */
