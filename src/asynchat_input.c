@@ -97,7 +97,8 @@ char *asynchat__take_buffer(asyncore_map *map)
 
 void asynchat__give_buffer(asyncore_map *map, char *buffer)
 {
-    free(map->receive_buffer);
+    if (map->receive_buffer != NULL)
+        free(map->receive_buffer);
     map->receive_buffer = buffer;
 }
 
@@ -173,22 +174,23 @@ const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
 static const char *find(const char *data, const char *end,
                         const char *delimiter, size_t size)
 {
-    enum { FALSE_ALARMS = 16 };
-    const char *at = data + size - 1;
-    int i;
+    const size_t before = size - 1;
+    const char *at = data + before;
+    int false_alarms = 16;
 
-    for (i = 0; i < FALSE_ALARMS; i++) {
-        if (at >= end)
-            return NULL;
-        at = memchr(at, delimiter[size - 1], (size_t)(end - at));
+    while (at < end) {
+        at = memchr(at, delimiter[before], (size_t)(end - at));
         if (at == NULL)
             return NULL;
-        if (memcmp(at - (size - 1), delimiter, size - 1) == 0)
-            return at - (size - 1);
+        at -= before;
+        if (*at == *delimiter && memcmp(at, delimiter, before) == 0)
+            return at;
         at++;
+        if (--false_alarms == 0)
+            return memmem(at, (size_t)(end - at), delimiter, size);
+        at += before;
     }
-    at -= size - 1;
-    return memmem(at, (size_t)(end - at), delimiter, size);
+    return NULL;
 }
 
 /* How many bytes of the delimiter, not all, the data ends with:
@@ -332,6 +334,15 @@ static bool goes_ahead(const asynchat *chat, size_t size)
            (size > 0 || chat->input != NULL);
 }
 
+/* A frame that came in one piece, the one most often seen: there is nothing to
+   note before its handler runs. */
+static bool is_whole(const asynchat *chat, size_t size)
+{
+    return class_of(chat)->handle_frame != NULL && chat->count == 0 &&
+           chat->input == NULL &&
+           (size <= chat->frame_limit || chat->frame_limit == 0);
+}
+
 /* Up to the delimiter, or all but what may be its beginning. */
 static bool parse_to_delimiter(parser *p)
 {
@@ -339,6 +350,11 @@ static bool parse_to_delimiter(parser *p)
     size_t size = p->chat->mode;
     const char *found = find(data, p->end, delimiter, size);
 
+    if (found != NULL && is_whole(p->chat, (size_t)(found - data))) {
+        p->at = found + size;
+        class_of(p->chat)->handle_frame(p->chat, data, (size_t)(found - data));
+        return is_here(p);
+    }
     if (found != NULL) {
         bool ends = !goes_ahead(p->chat, (size_t)(found - data));
         p->at = ends ? found + size : found;
@@ -448,7 +464,7 @@ static void receive(parser *p, char *buffer)
     p->end = buffer + held + n;
     if (!parse(p) || d->draining)
         return;
-    if (hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
+    if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
         (void)out_of_memory(p);
     else
         d->primed = p->at < p->end || is_due(chat);
@@ -519,16 +535,15 @@ void asynchat__read(asyncore_dispatcher *d)
         asyncore__update(d);
         return;
     }
-    d->serving = 1;
+    asynchat__begin_input(d);
     give_input(d, &p);
     d = asyncore__deref(&p.ref);
     if (d == NULL)
         return;
-    d->serving = 0;
     held = !d->draining && p.chat->delimiter == NULL && p.chat->mode == SPENT;
     if (d->held != held || d->primed || d->eof) {
         d->held = held;
         asyncore__update(d);
     }
-    (void)asynchat__uncork(d);
+    asynchat__end_input(d);
 }
