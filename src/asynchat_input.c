@@ -399,7 +399,7 @@ static bool takes_input(const asynchat *chat)
 
 static bool can_go_on(const parser *p)
 {
-    return takes_input(p->chat) && (p->at < p->end || is_due(p->chat));
+    return (p->at < p->end || is_due(p->chat)) && takes_input(p->chat);
 }
 
 /* False: chat may be gone. Else p->at is how far it has come. */

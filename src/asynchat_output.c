@@ -44,17 +44,19 @@ static bool cork(asyncore_dispatcher *d, const void *data, size_t size)
     return true;
 }
 
-/* Sends what is in c, the map's. -1, routed. */
-static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
+/* Of what is in c, the map's, n bytes are sent, or -1, errno. */
+ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
+                                    struct asyncore__cork *c, ssize_t n)
 {
     asyncore_map *map = d->map;
     asyncore__ref ref = asyncore__ref_to(d);
-    ssize_t n;
 
-    /* Sending may fail and run handlers: the cork is out of their reach. */
+    /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
-    n = asyncore__output_send(d, output_of(asynchat__self(d)), c->data,
-                              c->size);
+    n = asyncore__sent(d, n);
+    if (n >= 0)
+        n = asyncore__output_send_rest(d, output_of(asynchat__self(d)), c->data,
+                                       c->size, (size_t)n);
     if (map->cork != NULL)
         free(map->cork);
     map->cork = c;
@@ -63,6 +65,22 @@ static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
         return 0;
     c->owner = NULL;
     return -1;
+}
+
+/* Sends what is in c. -1, routed. */
+static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
+{
+    ssize_t n = 0;
+
+    if (d->connected) {
+        n = ASYNCORE__HANDLER(d, send)(d, c->data, c->size);
+        if ((size_t)n == c->size) {
+            c->size = 0;
+            asyncore__active(d);
+            return 0;
+        }
+    }
+    return send_rest(d, c, n);
 }
 
 static int uncork(asyncore_dispatcher *d)

@@ -33,13 +33,13 @@ int asyncore__output_lost(asyncore_dispatcher *d, bool cut)
     return -1;
 }
 
-/* size, or -1, routed. Of the size bytes n are sent. */
-ASYNCORE__COLD static ssize_t queue_rest(asyncore_dispatcher *d,
-                                         asyncore__output output,
-                                         const char *data, size_t size,
-                                         size_t n)
+ASYNCORE__COLD ssize_t asyncore__output_send_rest(asyncore_dispatcher *d,
+                                                  asyncore__output output,
+                                                  const void *data, size_t size,
+                                                  size_t n)
 {
-    if (asyncore__outqueue_append(output.queue, data + n, size - n) < 0)
+    if (asyncore__outqueue_append(output.queue, (const char *)data + n,
+                                  size - n) < 0)
         return asyncore__output_lost(d, n > 0);
     asyncore__output_queued(d, output);
     return (ssize_t)size;
@@ -57,7 +57,7 @@ ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
         if ((size_t)n == size || n < 0)
             return n;
     }
-    return queue_rest(d, output, data, size, (size_t)n);
+    return asyncore__output_send_rest(d, output, data, size, (size_t)n);
 }
 
 /* As many of the first pieces as the budget covers, the last one cut. */
