@@ -113,6 +113,8 @@
 extern "C" {
 #endif
 
+struct pollfd; /* of <poll.h> */
+
 typedef struct asyncore_map asyncore_map;
 typedef struct asyncore_dispatcher asyncore_dispatcher;
 
@@ -706,6 +708,49 @@ ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
  * nothing posted is not waited for. It may be nested in a handler. Runs handlers.
  */
 ASYNCORE_API int asyncore_poll(asyncore_map *map, int timeout_ms);
+
+/*
+ * A map inside another loop. What that loop waits for is the map's
+ * descriptors, beside its own:
+ *
+ *     for (;;) {
+ *         int timeout = asyncore_map_timeout(map);
+ *         int count = asyncore_map_pollfds(map, fds, capacity);
+ *         poll(fds, count, timeout);
+ *         asyncore_poll(map, 0);
+ *     }
+ *
+ * or, for loops in which descriptors are registered once (epoll(7), libuv),
+ * the one of asyncore_map_fileno. examples/foreign_loop.c is a whole program.
+ *
+ * asyncore_map_timeout does the first half of a turn, as far as the wait:
+ * predicates are asked and the kernel is told what has changed. It returns
+ * after how many milliseconds asyncore_poll must be called even if nothing is
+ * ready: 0, at once; -1, never. Call it right before each wait, for what is
+ * changed after it is not waited for. If it cannot do its work it returns 0,
+ * and asyncore_poll tells why. Runs handlers.
+ */
+ASYNCORE_API int asyncore_map_timeout(asyncore_map *map);
+
+/*
+ * Fills in up to capacity of what poll(2) has to wait for, and returns how
+ * many there are; with more than capacity, call it again with more room. When
+ * any of them is ready, for other threads' calls and signals too,
+ * asyncore_poll has something to do. They are those of the last
+ * asyncore_map_timeout. epoll has one, poll and select one for each
+ * dispatcher, and one more. -1 and errno only where the default map is made.
+ */
+ASYNCORE_API int asyncore_map_pollfds(asyncore_map *map, struct pollfd *fds,
+                                      int capacity);
+
+/*
+ * A descriptor that is readable as long as asyncore_poll has something to do
+ * other than what asyncore_map_timeout tells: for every wait that allows for
+ * both. It stays the same, and the library's, until asyncore_map_free; after
+ * asyncore_map_after_fork there is another. Wait for it as level-triggered.
+ * ENOTSUP: poll and select have none. EMFILE, ENFILE, ENOMEM, ENOSPC.
+ */
+ASYNCORE_API int asyncore_map_fileno(asyncore_map *map);
 
 /*
  * Python's ExitNow: every asyncore_loop and asyncore_poll now running on the
