@@ -667,6 +667,31 @@ ASYNCORE_API asyncore_map *asyncore_map_new(const char *backend);
  */
 ASYNCORE_API void asyncore_map_free(asyncore_map *map);
 
+/*
+ * For the child of a fork(2) by the map's thread, before it does anything else
+ * with the map: parent and child share what the kernel watches, and what the
+ * child closes would be gone for both. From here on the child's map is its
+ * own, and the parent's goes on undisturbed. It may be called in a handler of
+ * the map, which then goes on in both.
+ *
+ *     pid = fork();
+ *     if (pid == 0 && asyncore_map_after_fork(map) < 0)
+ *         _exit(1);
+ *
+ * Dispatchers, timers and signal handlers stay: both processes are told of
+ * what happens to the descriptors that they share, so close in the child what
+ * the parent is to serve, and the other way round. Calls posted and not yet
+ * run (asyncore_call_soon), and signals that came before the fork, are the
+ * parent's. So is the blocking mode that a file_dispatcher gives back: the
+ * child leaves it alone. A map of another thread is nothing that the child
+ * could use or free.
+ *
+ * EMFILE, ENFILE, ENOMEM, ENOSPC: nothing has changed, and it may be called
+ * again. Without it asyncore_poll and asyncore_loop fail with ECHILD where
+ * the library was built without NDEBUG, and with it disturb the parent.
+ */
+ASYNCORE_API int asyncore_map_after_fork(asyncore_map *map);
+
 /* The names of the backends here, the best first, ended by NULL. */
 ASYNCORE_API const char *const *asyncore_backends(void);
 
@@ -697,7 +722,8 @@ ASYNCORE_API asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd);
  * timer set, no call posted), asyncore_stop, or count turns are done (-1: no
  * bound). Each turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
  * turn in which nothing happened counts. 0, or -1 when the backend fails
- * (ENOMEM); the map is as it was then. Runs handlers.
+ * (ENOMEM), or with ECHILD, see asyncore_map_after_fork; the map is as it was
+ * then. Runs handlers.
  */
 ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
 
@@ -837,7 +863,7 @@ typedef struct asyncore_signal_handler {
     void (*fn)(void *arg);
     void *arg;
     int number;
-    int caught; /* it has come, and fn is due */
+    int caught; /* it has come to this process, and fn is due; 0: not */
     struct asyncore_signal_handler *next, *next_of_map;
 } asyncore_signal_handler;
 

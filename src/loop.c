@@ -170,11 +170,22 @@ static void leave(asyncore_map *map)
     asyncore__map_release(map);
 }
 
+/* The map, or NULL and errno. */
+static asyncore_map *enter_loop(asyncore_map *map)
+{
+    map = asyncore__map(map);
+    if (map != NULL && !asyncore__map_is_ours(map)) {
+        errno = ECHILD;
+        return NULL;
+    }
+    return map;
+}
+
 int asyncore_poll(asyncore_map *map, int timeout_ms)
 {
     int served = 0;
 
-    map = asyncore__map(map);
+    map = enter_loop(map);
     if (map == NULL)
         return -1;
     asyncore__map_hold(map);
@@ -198,7 +209,7 @@ int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
 {
     int served = 0;
 
-    map = asyncore__map(map);
+    map = enter_loop(map);
     if (map == NULL)
         return -1;
     asyncore__map_hold(map);
@@ -216,7 +227,7 @@ int asyncore_map_timeout(asyncore_map *map)
 {
     int timeout = -1;
 
-    map = asyncore__map(map);
+    map = enter_loop(map);
     if (map == NULL)
         return 0;
     asyncore__map_hold(map);
