@@ -113,6 +113,8 @@
 extern "C" {
 #endif
 
+struct pollfd; /* of <poll.h> */
+
 typedef struct asyncore_map asyncore_map;
 typedef struct asyncore_dispatcher asyncore_dispatcher;
 
@@ -665,6 +667,31 @@ ASYNCORE_API asyncore_map *asyncore_map_new(const char *backend);
  */
 ASYNCORE_API void asyncore_map_free(asyncore_map *map);
 
+/*
+ * For the child of a fork(2) by the map's thread, before it does anything else
+ * with the map: parent and child share what the kernel watches, and what the
+ * child closes would be gone for both. From here on the child's map is its
+ * own, and the parent's goes on undisturbed. It may be called in a handler of
+ * the map, which then goes on in both.
+ *
+ *     pid = fork();
+ *     if (pid == 0 && asyncore_map_after_fork(map) < 0)
+ *         _exit(1);
+ *
+ * Dispatchers, timers and signal handlers stay: both processes are told of
+ * what happens to the descriptors that they share, so close in the child what
+ * the parent is to serve, and the other way round. Calls posted and not yet
+ * run (asyncore_call_soon), and signals that came before the fork, are the
+ * parent's. So is the blocking mode that a file_dispatcher gives back: the
+ * child leaves it alone. A map of another thread is nothing that the child
+ * could use or free.
+ *
+ * EMFILE, ENFILE, ENOMEM, ENOSPC: nothing has changed, and it may be called
+ * again. Without it asyncore_poll and asyncore_loop fail with ECHILD where
+ * the library was built without NDEBUG, and with it disturb the parent.
+ */
+ASYNCORE_API int asyncore_map_after_fork(asyncore_map *map);
+
 /* The names of the backends here, the best first, ended by NULL. */
 ASYNCORE_API const char *const *asyncore_backends(void);
 
@@ -695,7 +722,8 @@ ASYNCORE_API asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd);
  * timer set, no call posted), asyncore_stop, or count turns are done (-1: no
  * bound). Each turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
  * turn in which nothing happened counts. 0, or -1 when the backend fails
- * (ENOMEM); the map is as it was then. Runs handlers.
+ * (ENOMEM), or with ECHILD, see asyncore_map_after_fork; the map is as it was
+ * then. Runs handlers.
  */
 ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
 
@@ -706,6 +734,49 @@ ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
  * nothing posted is not waited for. It may be nested in a handler. Runs handlers.
  */
 ASYNCORE_API int asyncore_poll(asyncore_map *map, int timeout_ms);
+
+/*
+ * A map inside another loop. What that loop waits for is the map's
+ * descriptors, beside its own:
+ *
+ *     for (;;) {
+ *         int timeout = asyncore_map_timeout(map);
+ *         int count = asyncore_map_pollfds(map, fds, capacity);
+ *         poll(fds, count, timeout);
+ *         asyncore_poll(map, 0);
+ *     }
+ *
+ * or, for loops in which descriptors are registered once (epoll(7), libuv),
+ * the one of asyncore_map_fileno. examples/foreign_loop.c is a whole program.
+ *
+ * asyncore_map_timeout does the first half of a turn, as far as the wait:
+ * predicates are asked and the kernel is told what has changed. It returns
+ * after how many milliseconds asyncore_poll must be called even if nothing is
+ * ready: 0, at once; -1, never. Call it right before each wait, for what is
+ * changed after it is not waited for. If it cannot do its work it returns 0,
+ * and asyncore_poll tells why. Runs handlers.
+ */
+ASYNCORE_API int asyncore_map_timeout(asyncore_map *map);
+
+/*
+ * Fills in up to capacity of what poll(2) has to wait for, and returns how
+ * many there are; with more than capacity, call it again with more room. When
+ * any of them is ready, for other threads' calls and signals too,
+ * asyncore_poll has something to do. They are those of the last
+ * asyncore_map_timeout. epoll has one, poll and select one for each
+ * dispatcher, and one more. -1 and errno only where the default map is made.
+ */
+ASYNCORE_API int asyncore_map_pollfds(asyncore_map *map, struct pollfd *fds,
+                                      int capacity);
+
+/*
+ * A descriptor that is readable as long as asyncore_poll has something to do
+ * other than what asyncore_map_timeout tells: for every wait that allows for
+ * both. It stays the same, and the library's, until asyncore_map_free; after
+ * asyncore_map_after_fork there is another. Wait for it as level-triggered.
+ * ENOTSUP: poll and select have none. EMFILE, ENFILE, ENOMEM, ENOSPC.
+ */
+ASYNCORE_API int asyncore_map_fileno(asyncore_map *map);
 
 /*
  * Python's ExitNow: every asyncore_loop and asyncore_poll now running on the
@@ -792,7 +863,7 @@ typedef struct asyncore_signal_handler {
     void (*fn)(void *arg);
     void *arg;
     int number;
-    int caught; /* it has come, and fn is due */
+    int caught; /* it has come to this process, and fn is due; 0: not */
     struct asyncore_signal_handler *next, *next_of_map;
 } asyncore_signal_handler;
 

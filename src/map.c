@@ -75,20 +75,54 @@ static int make_slot(asyncore_map *map, int fd)
     return 0;
 }
 
-static int open_waker(asyncore_map *map)
+/* d's descriptor was closed behind our back, for the number is in use anew:
+   there is nothing to close. It has its handle_close from the next turn. */
+static void evict(asyncore_dispatcher *d)
 {
-    int fd;
+    asyncore_map *map = d->map;
 
-    if (asyncore__waker_open(map->waker) < 0)
-        return -1;
-    fd = map->waker[0];
+    asyncore__map_remove(d);
+    d->fd = -1;
+    d->connected = d->connecting = d->accepting = 0;
+    d->evicted = 1;
+    d->next = map->evicted;
+    map->evicted = d;
+}
+
+/* The number is the map's own. A child that closed a descriptor before it came
+   here finds it in use anew at once. */
+static void claim(asyncore_map *map, int fd)
+{
+    asyncore_dispatcher *d = asyncore_map_get(map, fd);
+
+    if (d == NULL)
+        return;
+    d->registered = 0;
+    evict(d);
+}
+
+static int watch_waker(asyncore_map *map)
+{
+    int fd = map->waker[0];
+
     if (!fits(map, fd)) {
         errno = EMFILE;
-    } else if (make_slot(map, fd) == 0 &&
-               map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
-                                   ASYNCORE__WATCH | POLLIN) == 0) {
-        return 0;
+        return -1;
     }
+    if (make_slot(map, fd) < 0)
+        return -1;
+    claim(map, fd);
+    claim(map, map->waker[1]);
+    return map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
+                               ASYNCORE__WATCH | POLLIN);
+}
+
+static int open_waker(asyncore_map *map)
+{
+    if (asyncore__waker_open(map->waker) < 0)
+        return -1;
+    if (watch_waker(map) == 0)
+        return 0;
     asyncore__waker_close(map->waker);
     return -1;
 }
@@ -103,6 +137,7 @@ static asyncore_map *new_map(const asyncore__poller_class *backend)
     map->changed = map->telling = ASYNCORE__END;
     map->reserve = -1;
     map->retired_end = &map->retired;
+    map->process = asyncore__process();
     map->poller = backend->open();
     if (map->poller == NULL)
         goto no_poller;
@@ -200,20 +235,6 @@ void asyncore__map_leave(asyncore_map *map)
     }
 }
 
-/* d's descriptor was closed behind our back, for the number is in use anew:
-   there is nothing to close. It has its handle_close from the next turn. */
-static void evict(asyncore_dispatcher *d)
-{
-    asyncore_map *map = d->map;
-
-    asyncore__map_remove(d);
-    d->fd = -1;
-    d->connected = d->connecting = d->accepting = 0;
-    d->evicted = 1;
-    d->next = map->evicted;
-    map->evicted = d;
-}
-
 static bool take_out(asyncore_dispatcher **link, asyncore_dispatcher *d)
 {
     while (*link != NULL && *link != d)
@@ -277,7 +298,9 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore__slot *slot = &map->slots[d->fd];
 
     asyncore__extra_clear(d);
-    map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
+    /* A child's epoll is its parent's. */
+    if (asyncore__map_is_ours(map))
+        map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
     d->registered = 0;
     d->listed = 0;
     slot->d = NULL;
@@ -316,12 +339,11 @@ int asyncore__map_ask(asyncore_dispatcher *d)
     return 0;
 }
 
-void asyncore__map_renew(asyncore_map *map)
+/* The poller knows none of them: it is told before the next wait. */
+static void touch_all(asyncore_map *map)
 {
     int fd;
 
-    if (map->backend->renew == NULL || map->backend->renew(map->poller) < 0)
-        return;
     for (fd = 0; fd < map->size; fd++) {
         asyncore_dispatcher *d = map->slots[fd].d;
         if (d != NULL) {
@@ -329,6 +351,39 @@ void asyncore__map_renew(asyncore_map *map)
             asyncore__map_touch(d);
         }
     }
+}
+
+int asyncore__map_reopen(asyncore_map *map)
+{
+    asyncore__poller *before = map->poller, *poller = map->backend->open();
+    int waker[2] = { map->waker[0], map->waker[1] };
+    struct pollfd own;
+
+    if (poller == NULL)
+        return -1;
+    if (map->backend->pollfds(poller, &own, 1) > 0)
+        claim(map, own.fd);
+    map->poller = poller;
+    if (open_waker(map) < 0) {
+        map->backend->close(poller);
+        map->poller = before;
+        map->waker[0] = waker[0];
+        map->waker[1] = waker[1];
+        return -1;
+    }
+    map->backend->close(before);
+    asyncore__waker_close(waker);
+    touch_all(map);
+    return 0;
+}
+
+void asyncore__map_renew(asyncore_map *map)
+{
+    int fd;
+
+    if (map->backend->renew == NULL || map->backend->renew(map->poller) < 0)
+        return;
+    touch_all(map);
     fd = map->waker[0];
     (void)map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
                               ASYNCORE__WATCH | POLLIN);

@@ -12,6 +12,7 @@
 #define ASYNCORE__MAP_H
 
 #include "poller.h"
+#include "sock.h"
 
 #include <asyncore.h>
 #include <pthread.h>
@@ -72,6 +73,8 @@ struct asyncore_map {
     asyncore_dispatcher *evicted;                /* due for handle_close */
     asyncore_dispatcher *evicting;               /* those in it now */
 
+    int process; /* whose it is: see fork.c */
+
     asyncore_signal_handler *signals; /* see signals.c */
 
     asyncore_timer *timers; /* a heap: see timer.c */
@@ -97,6 +100,18 @@ struct asyncore_map {
 };
 
 asyncore_map *asyncore__map(asyncore_map *map);
+
+/* Whether a child has asyncore_map_after_fork behind it. Release builds take
+   that for granted. */
+static inline bool asyncore__map_is_ours(const asyncore_map *map)
+{
+#ifdef NDEBUG
+    (void)map;
+    return true;
+#else
+    return map->process == asyncore__process();
+#endif
+}
 
 /*
  * Enters d under d->fd, which is in no map; whoever stood there is evicted.
@@ -169,6 +184,10 @@ void asyncore__map_unevict(asyncore_dispatcher *d);
 
 /* All the poller's registrations are void: a new start. */
 void asyncore__map_renew(asyncore_map *map);
+
+/* A new poller, and a new waker, which it watches. -1 and errno with nothing
+   changed. */
+int asyncore__map_reopen(asyncore_map *map);
 
 /* Around every handler, so that nothing is freed under it; the map stays. */
 void asyncore__map_enter(asyncore_map *map);

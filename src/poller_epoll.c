@@ -15,6 +15,9 @@
  *    think it has none (EEXIST): the other operation is right then.
  * d) One call changes one descriptor. The map asks for changes of what it
  *    wants only, once before each wait.
+ * e) The descriptor of b) changes under a loop that watches it, which another
+ *    epoll would not even notice. Such a loop is given one that stays, an
+ *    epoll that watches ours.
  */
 #include "poller.h"
 #include "sock.h"
@@ -50,6 +53,7 @@ typedef struct always_ready {
 
 struct asyncore__poller {
     int epoll;
+    int outer; /* watches epoll for another loop; -1: nobody has asked */
     always_ready *files; /* files[0..count) */
     int count, capacity;
     int next;  /* the file that is reported first */
@@ -62,6 +66,7 @@ static asyncore__poller *open_poller(void)
 
     if (p == NULL)
         return NULL;
+    p->outer = -1;
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (p->epoll == -1) {
         free(p);
@@ -73,6 +78,8 @@ static asyncore__poller *open_poller(void)
 static void close_poller(asyncore__poller *p)
 {
     asyncore__fd_close(p->epoll);
+    if (p->outer != -1)
+        asyncore__fd_close(p->outer);
     free(p->files);
     free(p);
 }
@@ -221,17 +228,58 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
     return files + n;
 }
 
+static int watch_epoll(int outer, int epoll)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+
+    return epoll_ctl(outer, EPOLL_CTL_ADD, epoll, &event);
+}
+
 static int renew(asyncore__poller *p)
 {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
     if (epoll == -1)
         return -1;
+    if (p->outer != -1) {
+        if (watch_epoll(p->outer, epoll) < 0) {
+            asyncore__fd_close(epoll);
+            return -1;
+        }
+        /* A child may have a duplicate, which would keep it registered. */
+        (void)epoll_ctl(p->outer, EPOLL_CTL_DEL, p->epoll, NULL);
+    }
     asyncore__fd_close(p->epoll);
     p->epoll = epoll;
     p->count = 0;
     p->asked = 0;
     return 0;
+}
+
+static int pollfds(const asyncore__poller *p, struct pollfd *fds, int capacity)
+{
+    if (capacity > 0)
+        fds[0] = (struct pollfd){ .fd = p->epoll, .events = POLLIN };
+    return 1;
+}
+
+static int descriptor(asyncore__poller *p)
+{
+    int outer;
+
+    if (p->outer != -1)
+        return p->outer;
+    outer = epoll_create1(EPOLL_CLOEXEC);
+    if (outer != -1 && watch_epoll(outer, p->epoll) < 0) {
+        asyncore__fd_close(outer);
+        outer = -1;
+    }
+    return p->outer = outer;
+}
+
+static bool is_ready(const asyncore__poller *p)
+{
+    return p->asked > 0;
 }
 
 const asyncore__poller_class asyncore__poller_epoll = {
@@ -241,4 +289,7 @@ const asyncore__poller_class asyncore__poller_epoll = {
     .watch = watch,
     .wait = wait_for,
     .renew = renew,
+    .pollfds = pollfds,
+    .descriptor = descriptor,
+    .is_ready = is_ready,
 };

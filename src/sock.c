@@ -429,6 +429,11 @@ void asyncore__waker_clear(int fd)
     while (n == (ssize_t)sizeof data);
 }
 
+int asyncore__process(void)
+{
+    return (int)getpid();
+}
+
 void asyncore__write_log(struct iovec *pieces, int count)
 {
     int error = errno;

@@ -104,6 +104,9 @@ void asyncore__waker_close(const int fds[2]);
 void asyncore__waker_set(int fd);   /* async-signal-safe */
 void asyncore__waker_clear(int fd); /* ready no more */
 
+/* This process: another one after fork(2). Async-signal-safe. */
+int asyncore__process(void);
+
 /* One line to descriptor 2, in one call so that lines do not mix. */
 void asyncore__write_log(struct iovec *pieces, int count);
 

@@ -97,12 +97,33 @@ void asyncore__calls_run(asyncore_map *map)
     }
 }
 
-void asyncore__calls_clear(asyncore_map *map)
+/* Those that are due are this thread's alone. */
+static void drop_due(asyncore_map *map)
 {
-    take(map);
     while (map->due != NULL) {
         asyncore__call *next = map->due->next;
         free(map->due);
         map->due = next;
     }
+}
+
+/* Nobody posts any more. What has the lock nevertheless is a thread that was
+   in the middle of it when its process forked: then nothing can be said of
+   what it posted, and that stays where it is, without an owner. */
+void asyncore__calls_clear(asyncore_map *map)
+{
+    drop_due(map);
+    if (pthread_mutex_trylock(&map->lock) != 0)
+        return;
+    pthread_mutex_unlock(&map->lock);
+    take(map);
+    drop_due(map);
+}
+
+void asyncore__calls_after_fork(asyncore_map *map)
+{
+    asyncore__calls_clear(map);
+    map->calls = NULL;
+    /* Over one that is held, which fork(2) leaves no other way out of. */
+    (void)pthread_mutex_init(&map->lock, NULL);
 }

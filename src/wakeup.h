@@ -19,4 +19,7 @@ void asyncore__calls_resume(asyncore_map *map);
 /* Drops them. */
 void asyncore__calls_clear(asyncore_map *map);
 
+/* The same in a child, where the lock may be held for ever. */
+void asyncore__calls_after_fork(asyncore_map *map);
+
 #endif
