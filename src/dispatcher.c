@@ -75,7 +75,7 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
     if (d->accepting) {
         if (d->map->resume_at != 0)
             return 0;
-        return readable ? mask | POLLIN | ASYNCORE__ACCEPT : mask;
+        return readable ? mask | POLLIN | ASYNCORE__NOT_READ : mask;
     }
     if (d->connecting)
         return mask | POLLOUT;

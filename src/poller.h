@@ -17,8 +17,8 @@
 
 enum { ASYNCORE__WATCH = 0x40 };
 
-/* Pollers pass over this one: the map's, with POLLIN, for a listener. */
-enum { ASYNCORE__ACCEPT = 0x80 };
+/* Pollers pass over this one, of those above: POLLIN is not for handle_read. */
+enum { ASYNCORE__NOT_READ = 0x80 };
 
 /* In the order of struct epoll_event: see poller_epoll.c. */
 typedef struct asyncore__event {
