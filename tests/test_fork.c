@@ -638,8 +638,10 @@ static void worker_for_each_connection(void **state)
 
 /* ---- Other threads ----------------------------------------------------- */
 
-enum { FORKS = 60, AHEAD = 200 };
+enum { FORKS = 40, AHEAD = 200 };
 
+/* Held while nothing is to be had from the threads. */
+static pthread_mutex_t pause_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool enough;
 static atomic_int posted, made;
 
@@ -649,19 +651,26 @@ static void make(void *arg)
     made++;
 }
 
-static void *post_without_pause(void *arg)
+static bool goes_on(void)
 {
-    while (!enough)
+    pthread_mutex_lock(&pause_lock);
+    pthread_mutex_unlock(&pause_lock);
+    return !enough;
+}
+
+static void *post_all_the_time(void *arg)
+{
+    while (goes_on())
         if (posted - made < AHEAD && asyncore_call_soon(arg, make, NULL) == 0)
             posted++;
     return NULL;
 }
 
-static void *signal_without_pause(void *arg)
+static void *signal_all_the_time(void *arg)
 {
     asyncore_signal_handler handler = { 0 };
 
-    while (!enough) {
+    while (goes_on()) {
         asyncore_signal(&handler, arg, SIGUSR2, count, NULL);
         asyncore_signal_cancel(&handler);
     }
@@ -685,9 +694,9 @@ static void threads_go_on(void **state)
     assert_int_equal(
         asyncore_signal(&handler, w->map, SIGUSR1, count, &signals), 0);
     assert_int_equal(
-        pthread_create(&threads[0], NULL, post_without_pause, w->map), 0);
+        pthread_create(&threads[0], NULL, post_all_the_time, w->map), 0);
     assert_int_equal(
-        pthread_create(&threads[1], NULL, signal_without_pause, other), 0);
+        pthread_create(&threads[1], NULL, signal_all_the_time, other), 0);
     for (int i = 0; i < FORKS; i++) {
         pid_t pid = fork_child();
 
@@ -700,8 +709,10 @@ static void threads_go_on(void **state)
             asyncore_map_free(w->map);
             _exit(0);
         }
+        pthread_mutex_lock(&pause_lock);
         assert_true(asyncore_poll(w->map, 0) >= 0);
         reap(pid);
+        pthread_mutex_unlock(&pause_lock);
     }
     enough = true;
     pthread_join(threads[0], NULL);
