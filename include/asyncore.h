@@ -686,8 +686,8 @@ ASYNCORE_API void asyncore_map_free(asyncore_map *map);
  * child leaves it alone. A map of another thread is nothing that the child
  * could use or free.
  *
- * EMFILE, ENFILE, ENOMEM, ENOSPC: nothing has changed, and it may be called
- * again. Without it asyncore_poll and asyncore_loop fail with ECHILD where
+ * EMFILE, ENFILE, ENOMEM, ENOSPC: the map is as it was, but for the calls, and
+ * it may be called again. Without it asyncore_poll and asyncore_loop fail with ECHILD where
  * the library was built without NDEBUG, and with it disturb the parent.
  */
 ASYNCORE_API int asyncore_map_after_fork(asyncore_map *map);

@@ -24,15 +24,19 @@ static void leave_blocking_mode(asyncore_map *map)
 int asyncore_map_after_fork(asyncore_map *map)
 {
     map = asyncore__map(map);
-    if (map == NULL || asyncore__map_reopen(map) < 0)
+    if (map == NULL)
         return -1;
 
+    /* What other threads touch, each part of the map for itself: the threads
+       are not here. Twice does no harm. */
+    if (asyncore__calls_after_fork(map) < 0)
+        return -1;
+
+    /* What is shared with the parent. Afterwards nothing may fail. */
+    if (asyncore__map_reopen(map) < 0)
+        return -1;
     map->process = asyncore__process();
-
-    /* What the map has of other threads and of signals. */
-    asyncore__calls_after_fork(map);
     asyncore__signals_after_fork(map);
-
     leave_blocking_mode(map);
     return 0;
 }

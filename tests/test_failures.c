@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,12 +48,13 @@ static struct {
     asyncore_map *map;
     actor actors[ACTORS];
     int count;
-    bool told;      /* the library has said that something went wrong */
-    int connects;   /* how often handle_connect ran */
-    int finished;   /* clients that are at their end */
-    int wait_limit; /* more calls that wait than these are a spin */
-    int guests;     /* how many will come */
-    int peer;       /* a plain descriptor of the scenario's */
+    bool told;        /* the library has said that something went wrong */
+    int connects;     /* how often handle_connect ran */
+    int finished;     /* clients that are at their end */
+    int wait_limit;   /* more calls that wait than these are a spin */
+    int guests;       /* how many will come */
+    int turns, forks; /* of turn_elsewhere */
+    int peer;         /* a plain descriptor of the scenario's */
     char complaint[200];
 } run;
 
@@ -142,6 +144,8 @@ static void check_actors(void)
     }
 }
 
+static int (*turn)(asyncore_map *map, int timeout_ms) = asyncore_poll;
+
 /* Turns until done says so; a fault may make it wait, but not for long. */
 static void turn_until(bool (*done)(void))
 {
@@ -149,7 +153,7 @@ static void turn_until(bool (*done)(void))
     int failed = 0;
 
     while (!done() && run.complaint[0] == '\0') {
-        failed += asyncore_poll(run.map, 100) < 0;
+        failed += turn(run.map, 100) < 0;
         if (failed > 3)
             complain("asyncore_poll fails for ever (%s)", strerror(errno));
         if (now_ms() > until)
@@ -659,6 +663,46 @@ static bool datagram_scenario(void)
     return whole;
 }
 
+/* ---- In another loop, with forks --------------------------------------- */
+
+/* The map is as good as new after asyncore_map_after_fork, in whatever process;
+   where that fails it is called again. */
+static int turn_elsewhere(asyncore_map *map, int timeout_ms)
+{
+    struct pollfd fds[64];
+    int timeout, count, fd = -1;
+
+    if (run.turns++ % 4 == 2)
+        while (noted(asyncore_map_after_fork(map)) < 0 && run.forks++ < 10)
+            ;
+    if (run.turns % 2 == 0) {
+        fd = asyncore_map_fileno(map);
+        noted(fd < 0 && errno != ENOTSUP ? -1 : 0);
+    }
+    timeout = asyncore_map_timeout(map);
+    if (timeout < 0 || timeout > timeout_ms)
+        timeout = timeout_ms;
+    count = asyncore_map_pollfds(map, fds, 64);
+    if (fd >= 0) {
+        fds[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
+        count = 1;
+    }
+    faults_pause();
+    poll(fds, (nfds_t)count, timeout);
+    faults_resume();
+    return asyncore_poll(map, 0);
+}
+
+static bool elsewhere_scenario(void)
+{
+    bool whole;
+
+    turn = turn_elsewhere;
+    whole = echo_scenario();
+    turn = asyncore_poll;
+    return whole;
+}
+
 /* ---- The map alone ----------------------------------------------------- */
 
 static int calls_run;
@@ -841,10 +885,14 @@ static bool run_once(bool (*scenario)(void), fault f, int n, int times,
     return whole;
 }
 
-/* A datagram is never cut; and of the map's own descriptor for waking nobody
-   else knows, so that little can happen to it. */
+/* A datagram is never cut; and of the map's own descriptors, for waking and
+   for waiting, nobody else knows, so that little can happen to them. */
 static bool is_possible(bool (*scenario)(void), fault f, int error)
 {
+#ifdef ASYNCORE_HAVE_EPOLL
+    if (scenario == elsewhere_scenario && f == FAULT_epoll_ctl)
+        return error != EBADF;
+#endif
     if (scenario == datagram_scenario)
         return error != FAULT_SHORT;
     return scenario != calls_scenario ||
@@ -933,8 +981,8 @@ static void caught(void **state)
 static void no_memory(void **state)
 {
     static bool (*const scenarios[])(void) = {
-        calls_scenario,     files_scenario, datagram_scenario,
-        reconnect_scenario, crowd_scenario, echo_scenario,
+        calls_scenario, files_scenario, datagram_scenario,  reconnect_scenario,
+        crowd_scenario, echo_scenario,  elsewhere_scenario,
     };
     static const fault functions[] = { FAULT_malloc, FAULT_calloc,
                                        FAULT_realloc };
@@ -1137,6 +1185,24 @@ static void wait_failed(void **state)
     close_house();
 }
 
+/* What is made anew after a fork, and for another loop. */
+static void elsewhere(void **state)
+{
+    static const fault functions[] = {
+        FAULT_malloc,        FAULT_calloc,    FAULT_realloc, FAULT_close,
+#ifdef ASYNCORE_HAVE_EPOLL
+        FAULT_epoll_create1, FAULT_epoll_ctl,
+#endif
+#ifdef ASYNCORE_HAVE_EVENTFD
+        FAULT_eventfd,
+#endif
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        try_some(elsewhere_scenario, functions[i], 1);
+}
+
 static void reconnect(void **state)
 {
     (void)state;
@@ -1177,19 +1243,13 @@ static void calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(caught),
-        cmocka_unit_test(calls),
-        cmocka_unit_test(reconnect),
-        cmocka_unit_test(files),
-        cmocka_unit_test(datagrams),
-        cmocka_unit_test(crowd),
-        cmocka_unit_test(flood),
-        cmocka_unit_test(echo),
-        cmocka_unit_test(no_memory),
-        cmocka_unit_test(accept_again),
-        cmocka_unit_test(shortage),
-        cmocka_unit_test(refusal),
-        cmocka_unit_test(shortage_relieved),
+        cmocka_unit_test(caught),       cmocka_unit_test(calls),
+        cmocka_unit_test(reconnect),    cmocka_unit_test(files),
+        cmocka_unit_test(datagrams),    cmocka_unit_test(crowd),
+        cmocka_unit_test(flood),        cmocka_unit_test(echo),
+        cmocka_unit_test(elsewhere),    cmocka_unit_test(no_memory),
+        cmocka_unit_test(accept_again), cmocka_unit_test(shortage),
+        cmocka_unit_test(refusal),      cmocka_unit_test(shortage_relieved),
         cmocka_unit_test(wait_failed),
     };
 
