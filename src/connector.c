@@ -8,9 +8,9 @@
  * takes the place of d's descriptor, still connecting, so that the turn after
  * treats it like any other connection.
  *
- * A connector lives as long as d->naming: while handlers of d run, it is known
- * by an asyncore__ref to d, under which it may end, and with it the attempt
- * whose handler is on the stack.
+ * A connector lives as long as d->naming. Any handler of d may be its end, and
+ * that of the attempt whose handler is on the stack: neither is looked at again
+ * once one has run.
  */
 #include "dispatcher.h"
 #include "extra.h"
@@ -76,25 +76,24 @@ static void release(asyncore__naming *naming)
 
 /* ---- The attempts ------------------------------------------------------- */
 
-static void go_on(connector *c);
+static void go_on(void *arg);
 
 static attempt *attempt_of(asyncore_dispatcher *d)
 {
     return (attempt *)d;
 }
 
-/* handle_connect_error. Returns whether c is still there. */
-static bool tell(connector *c, const attempt *a, int error)
+/* It goes on in the next turn, so that c and d may be gone by then, or a loop
+   in the handler have gone on with it. */
+static void address_failed(connector *c, const attempt *a, int error)
 {
     asyncore_dispatcher *d = c->d;
-    asyncore__ref ref = asyncore__ref_to(d);
     asyncore_address address = a->address;
 
     if (a == c->attempts)
         c->error = error;
+    (void)asyncore_call_later(&c->delay, d->map, 0, go_on, c);
     ASYNCORE__HANDLER(d, handle_connect_error)(d, &address, error);
-    d = asyncore__deref(&ref);
-    return d != NULL && d->naming;
 }
 
 static void attempt_connected(asyncore_dispatcher *socket)
@@ -120,8 +119,8 @@ static void attempt_failed(asyncore_dispatcher *socket, int error)
     asyncore_close(socket);
     if (c->d->closing)
         halt(c);
-    else if (tell(c, a, error))
-        go_on(c);
+    else
+        address_failed(c, a, error);
 }
 
 static void attempt_closed(asyncore_dispatcher *socket)
@@ -170,36 +169,23 @@ static bool is_trying(const connector *c)
     return false;
 }
 
-static void delay_over(void *arg)
+/* The next address, or the end. */
+static void go_on(void *arg)
 {
     connector *c = arg;
 
-    if (!c->d->closing)
-        go_on(c);
-}
-
-/* The next address, or the end. */
-static void go_on(connector *c)
-{
-    asyncore_map *map = c->d->map;
-
-    asyncore_timer_cancel(&c->delay);
-    while (c->next < c->count && !map->stopping) {
+    if (c->d->closing)
+        return;
+    if (c->next < c->count) {
         attempt *a = &c->attempts[c->next++];
-        if (begin(c, a) == 0) {
-            if (c->next < c->count)
-                (void)asyncore_call_later(&c->delay, map, ATTEMPT_DELAY_MS,
-                                          delay_over, c);
-            return;
-        }
-        if (!tell(c, a, errno))
-            return;
-    }
-    /* Of asyncore_stop: what is left is for the turn after. */
-    if (map->stopping)
-        (void)asyncore_call_later(&c->delay, map, 0, delay_over, c);
-    else if (!is_trying(c))
+        if (begin(c, a) < 0)
+            address_failed(c, a, errno);
+        else if (c->next < c->count)
+            (void)asyncore_call_later(&c->delay, c->d->map, ATTEMPT_DELAY_MS,
+                                      go_on, c);
+    } else if (!is_trying(c)) {
         asyncore__end(c->d, c->error);
+    }
 }
 
 /* ---- The addresses ------------------------------------------------------ */
