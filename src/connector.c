@@ -3,7 +3,7 @@
  * connect to what answers first (RFC 8305, "happy eyeballs").
  *
  * Meanwhile d is in its map under a descriptor that only keeps the number, and
- * wakes it when the look-up is done. The attempts are dispatchers of a class of
+ * wakes it when a look-up is done. The attempts are dispatchers of a class of
  * our own, with their sockets in the same map. The socket that has connected
  * takes the place of d's descriptor, still connecting, so that the turn after
  * treats it like any other connection.
@@ -249,27 +249,26 @@ static void ready(asyncore_dispatcher *d)
 {
     connector *c = connector_of(d);
     struct addrinfo *found;
+    int result;
 
-    /* In a child the parent may have made it so, who will want to know. */
+    /* In a child: it is the parent's answer, who will want to know. */
     if (c->orphaned)
         return;
     asyncore__waker_clear(d->fd);
-    if (c->lookup != NULL) {
-        int result = asyncore__lookup_finish(c->lookup, &found);
-        if (result < 0 && errno == EINPROGRESS)
-            return;
-        c->lookup = NULL;
-        if (result == 0) {
-            result = take_addresses(c, found);
-            freeaddrinfo(found);
-        }
-        if (result < 0) {
-            asyncore__end(d, errno);
-            return;
-        }
+    if (c->lookup == NULL)
+        return;
+    result = asyncore__lookup_finish(c->lookup, &found);
+    if (result < 0 && errno == EINPROGRESS)
+        return;
+    c->lookup = NULL;
+    if (result == 0) {
+        result = take_addresses(c, found);
+        freeaddrinfo(found);
     }
-    if (c->next == 0)
+    if (result == 0)
         go_on(c);
+    else
+        asyncore__end(d, errno);
 }
 
 static void cancelled(void *arg)
@@ -284,10 +283,9 @@ static void forked(asyncore_dispatcher *d)
 {
     connector *c = connector_of(d);
 
-    if (c->next > 0)
+    if (c->lookup == NULL)
         return;
-    if (c->lookup != NULL)
-        asyncore__lookup_forget(c->lookup);
+    asyncore__lookup_forget(c->lookup);
     c->lookup = NULL;
     c->orphaned = true;
     (void)asyncore_call_later(&c->delay, d->map, 0, cancelled, c);
@@ -303,7 +301,7 @@ static int look_up(connector *c, const asyncore__endpoint *what)
         if (new_attempts(c, 1) < 0)
             return -1;
         c->attempts[c->count++].address = address;
-        asyncore__waker_set(c->waker[1]);
+        (void)asyncore_call_later(&c->delay, c->d->map, 0, go_on, c);
         return 0;
     }
     if (errno != EINVAL)
