@@ -151,7 +151,8 @@ ASYNCORE_API int asyncore_address_parse(asyncore_address *address,
  * The same, but HOST may be a name and PORT a service, looked up with
  * getaddrinfo(3), of whose answers the first is taken. It may block for
  * seconds: for set-up, not for handlers. ENOENT: no such name. EAGAIN: no
- * answer now. ENOMEM and the errors of asyncore_address_parse.
+ * answer now. EIO: an answer that is none. ENOMEM and the errors of
+ * asyncore_address_parse.
  */
 ASYNCORE_API int asyncore_address_resolve(asyncore_address *address,
                                           const char *text);
@@ -213,11 +214,20 @@ typedef struct asyncore_handlers {
     void (*handle_expt)(asyncore_dispatcher *d);
 
     /*
-     * The connection asked for by asyncore_connect stands; d->connected is
-     * true already, and d may send. Always from the loop, never from inside
-     * asyncore_connect. Default: log a warning.
+     * The connection asked for by asyncore_connect or asyncore_connect_name
+     * stands; d->connected is true already, and d may send. Always from the
+     * loop, never from inside those. Default: log a warning.
      */
     void (*handle_connect)(asyncore_dispatcher *d);
+
+    /*
+     * One of the addresses that asyncore_connect_name found did not answer, or
+     * could not be tried, for the reason error; others are still being tried,
+     * or will be, unless handle_close follows. address lives until you return.
+     * Default: log a warning.
+     */
+    void (*handle_connect_error)(asyncore_dispatcher *d,
+                                 const asyncore_address *address, int error);
 
     /*
      * A listener has connections waiting. Default: asyncore_accept until
@@ -314,7 +324,8 @@ typedef struct asyncore_handlers {
  *
  *     no socket        fd == -1: before create_socket, after close
  *     unconnected      a fresh stream socket: in the map, never waited for
- *     connecting       from asyncore_connect to handle_connect
+ *     connecting       from asyncore_connect, or asyncore_connect_name, to
+ *                      handle_connect
  *     connected        to handle_close or asyncore_close
  *     accepting        a listener
  *
@@ -335,6 +346,8 @@ struct asyncore_dispatcher {
     unsigned debug : 1; /* log_info prints warnings too */
 
     /* Private. */
+    unsigned naming : 1;      /* fd is not yet a socket, see connector.c */
+    unsigned inner : 1;       /* the library's own, in no walk of the map */
     unsigned stream : 1;      /* it has an end; unconnected is not watched */
     unsigned reading : 1;     /* as asyncore_set_readable left it */
     unsigned writing : 1;     /* as asyncore_set_writable left it */
@@ -413,6 +426,7 @@ ASYNCORE_API int asyncore_set_socket(asyncore_dispatcher *d, int fd);
  * its handle_close stays open, and is told of its end again when it is back in
  * a map. EBUSY: an asynchat that is being given input, or that
  * asynchat_close_when_done has; asyncore_call_soon can do it after the input.
+ * EBUSY also before the handle_connect of asyncore_connect_name.
  */
 ASYNCORE_API int asyncore_del_channel(asyncore_dispatcher *d);
 
@@ -885,6 +899,62 @@ ASYNCORE_API int asyncore_signal(asyncore_signal_handler *handler,
 /* fn will not be called; fine if it is not set. asyncore_map_free does it for
    those of the map. */
 ASYNCORE_API void asyncore_signal_cancel(asyncore_signal_handler *handler);
+
+/* ---- Names ------------------------------------------------------------- */
+
+/*
+ * Connects d, which has no socket and is of any class but file_dispatcher's,
+ * to a service of a host: an address ("192.0.2.1", "2001:db8::1",
+ * "fe80::1%eth0", without brackets) or a name, and a port ("80") or the name
+ * of a service ("http"). Never blocks: names are looked up with getaddrinfo(3)
+ * in threads of the map's, which end when there is nothing more to look up and
+ * to which no signal is delivered.
+ *
+ * 0: d is connecting, and the outcome comes from the loop. The addresses, of
+ * which the first 32 count, are tried as RFC 8305 says: the families in turn,
+ * beginning with that of the first answer; the next one as soon as one has
+ * failed, or 250 ms after the one before it began. The first to connect has
+ * won, and the others are closed: handle_connect. handle_connect_error tells
+ * of each that failed. When all have, handle_close follows, with the error of
+ * the first address, the preferred one, in d->error. When there is no address:
+ * handle_close with ENOENT (no such name; ".invalid" is not even asked for,
+ * RFC 6761), EAGAIN (no answer now), EIO (an answer that is none), EINVAL,
+ * ENOMEM.
+ *
+ * Meanwhile d may be closed at any time, which waits for nothing,
+ * asyncore_set_timeout bounds all of it together, and classes with a queue
+ * take what is sent. d->fd is the number that the connection will have, but no
+ * socket before handle_connect, which is where options of it are set. The
+ * attempts have sockets of their own, of which asyncore_map_next and its kin
+ * do not tell: only a loop of the library's serves them.
+ *
+ * EEXIST: d has a socket. EINVAL: host or service is empty, longer than any,
+ * or a number that is no port. ENOMEM, EMFILE; EAGAIN: no thread.
+ */
+ASYNCORE_API int asyncore_connect_name(asyncore_dispatcher *d, const char *host,
+                                       const char *service);
+
+/*
+ * How long to wait before one tries again what has failed: ever longer, and
+ * not all at the same time. Yours; both bounds set, all else zero bytes.
+ */
+typedef struct asyncore_backoff {
+    int64_t first_ms; /* at least 1 */
+    int64_t most_ms;  /* at least first_ms */
+
+    /* Private. */
+    int64_t next_ms;
+    uint64_t random;
+} asyncore_backoff;
+
+/*
+ * The delay, for asyncore_call_later: at random between the half and the whole
+ * of first_ms, the next time of twice that, and so on up to most_ms.
+ */
+ASYNCORE_API int64_t asyncore_backoff_next(asyncore_backoff *backoff);
+
+/* It has not failed: the next delay is the first again. */
+ASYNCORE_API void asyncore_backoff_reset(asyncore_backoff *backoff);
 
 #ifdef __cplusplus
 }

@@ -103,6 +103,10 @@ void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
         return;
     }
     if (d->connecting) {
+        if (d->naming) {
+            d->extra->naming->ready(d);
+            return;
+        }
         connection_done(d);
         d = still(ref, &ready);
         if (d == NULL)

@@ -15,6 +15,7 @@ static const asyncore__class dispatcher_class = {
             .handle_write = asyncore__handle_write,
             .handle_expt = asyncore__handle_expt,
             .handle_connect = asyncore__handle_connect,
+            .handle_connect_error = asyncore__handle_connect_error,
             .handle_accept = asyncore__handle_accept,
             .handle_accepted = asyncore__handle_accepted,
             .handle_close = asyncore__handle_close,
@@ -78,7 +79,7 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
         return readable ? mask | POLLIN | ASYNCORE__NOT_READ : mask;
     }
     if (d->connecting)
-        return mask | POLLOUT;
+        return mask | (d->naming ? POLLIN | ASYNCORE__NOT_READ : POLLOUT);
     if (d->stream && !d->connected)
         return 0;
     return wish(d, readable && !d->eof && !d->held, writable);
@@ -123,7 +124,7 @@ static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
 
     *readable = d->reading;
     *writable = d->writing || d->queued;
-    if (is_over(d) ||
+    if (is_over(d) || d->naming ||
         (d->stream && !d->connected && !d->connecting && !d->accepting))
         return true;
     if (h->readable != NULL) {
@@ -311,8 +312,9 @@ int asyncore_del_channel(asyncore_dispatcher *d)
 {
     if (!asyncore__in_map(d))
         return 0;
-    /* What its class is about to deliver, and its deadline, are here. */
-    if (d->serving || d->draining)
+    /* What its class is about to deliver, its deadline, and the attempts to
+       connect it are here. */
+    if (d->serving || d->draining || d->naming)
         return fail(EBUSY);
     asyncore__map_remove(d);
     /* Whoever takes it out in its handle_close keeps it. */
@@ -359,6 +361,25 @@ static void close_descriptor(asyncore_dispatcher *d)
     if (!d->lost)
         asyncore__fd_close(fd);
     errno = error;
+}
+
+void asyncore__disown(asyncore_dispatcher *d, bool retired, bool freed)
+{
+    close_descriptor(d);
+    d->connecting = d->naming = d->accepting = 0;
+    d->freed = freed;
+    if (retired)
+        asyncore__map_retire(d);
+}
+
+int asyncore__take_over(asyncore_dispatcher *d, int fd)
+{
+    asyncore__map_unwatch(d);
+    if (asyncore__fd_replace(d->fd, fd) < 0)
+        return -1;
+    d->naming = 0;
+    asyncore__update(d);
+    return 0;
 }
 
 /* ---- Set-up calls ------------------------------------------------------ */
@@ -414,11 +435,7 @@ int asyncore_listen_on(asyncore_dispatcher *d, const char *text, int backlog)
         return -1;
     if (listen_at(d, &address, backlog) == 0)
         return 0;
-    close_descriptor(d);
-    d->accepting = 0;
-    d->freed = freed;
-    if (retired)
-        asyncore__map_retire(d);
+    asyncore__disown(d, retired, freed);
     return -1;
 }
 
@@ -473,7 +490,7 @@ void asyncore_close(asyncore_dispatcher *d)
     d->writing = d->queued = d->flow = 0;
     d->primed = d->held = d->serving = d->draining = 0;
     d->eof = d->shut = d->muted = d->lost = 0;
-    d->blocking = d->sigpipe = 0;
+    d->naming = d->blocking = d->sigpipe = 0;
     if (d->handlers->handle_free != NULL && !d->retired && !d->freed)
         asyncore__map_retire(d);
 }

@@ -56,6 +56,14 @@ int asyncore__init_empty(asyncore_dispatcher *d, const asyncore__class *base,
 int asyncore__adopt(asyncore_dispatcher *d, int fd,
                     const asyncore__sock_kind *kind);
 
+/* As d was before it was given a descriptor, which is closed: for what fails
+   after that. errno is kept. */
+void asyncore__disown(asyncore_dispatcher *d, bool retired, bool freed);
+
+/* d, which asyncore_connect_name has, goes on with the connection of the socket
+   fd, under its own number. fd stays open. */
+int asyncore__take_over(asyncore_dispatcher *d, int fd);
+
 /* Whether its class is to be asked before every wait. */
 bool asyncore__needs_asking(const asyncore_dispatcher *d);
 
@@ -158,6 +166,8 @@ void asyncore__handle_read(asyncore_dispatcher *d);
 void asyncore__handle_write(asyncore_dispatcher *d);
 void asyncore__handle_expt(asyncore_dispatcher *d);
 void asyncore__handle_connect(asyncore_dispatcher *d);
+void asyncore__handle_connect_error(asyncore_dispatcher *d,
+                                    const asyncore_address *address, int error);
 void asyncore__handle_accept(asyncore_dispatcher *d);
 void asyncore__handle_accepted(asyncore_dispatcher *d, int fd,
                                const asyncore_address *peer);

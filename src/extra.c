@@ -15,6 +15,8 @@ asyncore__extra *asyncore__extra_of(asyncore_dispatcher *d)
 void asyncore__extra_clear(asyncore_dispatcher *d)
 {
     if (d->extra != NULL) {
+        if (d->extra->naming != NULL)
+            d->extra->naming->release(d->extra->naming);
         asyncore_timer_cancel(&d->extra->silence);
         free(d->extra);
         d->extra = NULL;

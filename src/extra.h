@@ -9,11 +9,24 @@
 
 #include <asyncore.h>
 
+/*
+ * While d->naming: what asyncore_connect_name, of level 5, does about d, which
+ * is in its map under a descriptor that is readable when it has something to
+ * do. See connector.c.
+ */
+typedef struct asyncore__naming {
+    void (*ready)(asyncore_dispatcher *d);
+    void (*forked)(asyncore_dispatcher *d);           /* see resolver.h */
+    void (*release)(struct asyncore__naming *naming); /* d leaves its map */
+} asyncore__naming;
+
 /* Times in nanoseconds. */
 typedef struct asyncore__extra {
     /* Of asyncore_set_timeout: see timeout.c. */
     asyncore_timer silence; /* set to a time that is not too late */
     int64_t after, active;
+
+    asyncore__naming *naming; /* NULL but while d->naming */
 } asyncore__extra;
 
 /* d's, made if it has none. d is in its map. NULL: ENOMEM. */

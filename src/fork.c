@@ -8,6 +8,7 @@
  * the first are made anew, and of what other threads touch nothing is believed.
  */
 #include "map.h"
+#include "resolver.h"
 #include "signals.h"
 #include "wakeup.h"
 
@@ -37,6 +38,7 @@ int asyncore_map_after_fork(asyncore_map *map)
         return -1;
     map->process = asyncore__process();
     asyncore__signals_after_fork(map);
+    asyncore__resolver_after_fork(map);
     leave_blocking_mode(map);
     return 0;
 }

@@ -40,6 +40,16 @@ void asyncore__handle_connect(asyncore_dispatcher *d)
     unhandled(d, "connect");
 }
 
+void asyncore__handle_connect_error(asyncore_dispatcher *d,
+                                    const asyncore_address *address, int error)
+{
+    char name[ASYNCORE_ADDRESS_TEXT], reason[128];
+
+    asyncore_log_info(d, "warning", "no connection to %s (%s)",
+                      asyncore_address_format(address, name, sizeof name),
+                      asyncore_strerror(error, reason, sizeof reason));
+}
+
 void asyncore__handle_accept(asyncore_dispatcher *d)
 {
     asyncore_map *map = d->map;

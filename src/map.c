@@ -4,6 +4,7 @@
  */
 #include "map.h"
 #include "extra.h"
+#include "resolver.h"
 #include "signals.h"
 #include "sock.h"
 #include "timer.h"
@@ -176,6 +177,7 @@ static void destroy(asyncore_map *map)
 {
     asyncore__signals_clear(map);
     asyncore__calls_clear(map);
+    asyncore__resolver_free(map->resolver);
     asyncore__timers_clear(map);
     if (map->reserve != -1)
         asyncore__fd_close(map->reserve);
@@ -288,8 +290,19 @@ int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d)
     d->map = map;
     d->registered = 0;
     d->listed = 1;
-    map->count++;
+    map->count += !d->inner;
     return 0;
+}
+
+void asyncore__map_unwatch(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    /* A child's epoll is its parent's. */
+    if (asyncore__map_is_ours(map))
+        map->backend->watch(map->poller, d->fd, map->slots[d->fd].serial,
+                            d->registered, 0);
+    d->registered = 0;
 }
 
 void asyncore__map_remove(asyncore_dispatcher *d)
@@ -298,15 +311,12 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore__slot *slot = &map->slots[d->fd];
 
     asyncore__extra_clear(d);
-    /* A child's epoll is its parent's. */
-    if (asyncore__map_is_ours(map))
-        map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
-    d->registered = 0;
+    asyncore__map_unwatch(d);
     d->listed = 0;
     slot->d = NULL;
     slot->serial = map->serial + 1;
     map->serial += 2;
-    map->count--;
+    map->count -= !d->inner;
 }
 
 static void forget_asked_gone(asyncore_map *map)
@@ -428,6 +438,7 @@ void asyncore__map_reap(asyncore_map *map)
 
 void asyncore_close_all(asyncore_map *map)
 {
+    asyncore_dispatcher *d;
     int round, fd;
 
     map = asyncore__map(map);
@@ -439,8 +450,10 @@ void asyncore_close_all(asyncore_map *map)
             asyncore_close(map->evicted);
         while (map->evicting != NULL)
             asyncore_close(map->evicting);
-        for (fd = 0; fd < map->size && map->count > 0; fd++)
-            asyncore_close(map->slots[fd].d);
+        for (fd = -1; (d = asyncore_map_next(map, fd)) != NULL;) {
+            fd = d->fd;
+            asyncore_close(d);
+        }
         if (map->depth > 0 || map->retired == NULL)
             break;
         asyncore__map_reap(map);
@@ -456,8 +469,12 @@ size_t asyncore_map_count(asyncore_map *map)
 
 asyncore_dispatcher *asyncore_map_get(asyncore_map *map, int fd)
 {
+    asyncore_dispatcher *d = NULL;
+
     map = asyncore__map(map);
-    return map != NULL && fd >= 0 && fd < map->size ? map->slots[fd].d : NULL;
+    if (map != NULL && fd >= 0 && fd < map->size)
+        d = map->slots[fd].d;
+    return d != NULL && !d->inner ? d : NULL;
 }
 
 asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd)
@@ -466,7 +483,7 @@ asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd)
     if (map == NULL || fd >= map->size)
         return NULL;
     for (fd = fd < 0 ? 0 : fd + 1; fd < map->size; fd++)
-        if (map->slots[fd].d != NULL)
+        if (map->slots[fd].d != NULL && !map->slots[fd].d->inner)
             return map->slots[fd].d;
     return NULL;
 }

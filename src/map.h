@@ -21,7 +21,7 @@
  * Invariants, for 0 <= fd < size:
  *     slots[fd].d == NULL, or slots[fd].d->fd == fd, its map is this one, and
  *         it is listed; no others are
- *     count == the number of slots with d != NULL
+ *     count == the number of slots with d != NULL and !d->inner
  *     every registration and every removal gives the slot a new serial, even
  *         while somebody is there, odd while not: an event whose serial is the
  *         slot's has a dispatcher. The waker is watched under 0, and its slot
@@ -77,6 +77,8 @@ struct asyncore_map {
 
     asyncore_signal_handler *signals; /* see signals.c */
 
+    struct asyncore__resolver *resolver; /* see resolver.c; NULL: none yet */
+
     asyncore_timer *timers; /* a heap: see timer.c */
     int64_t now;            /* when this turn's wait ended, if one is set */
     uint64_t timer_order;
@@ -119,6 +121,9 @@ static inline bool asyncore__map_is_ours(const asyncore_map *map)
  */
 int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d);
 void asyncore__map_remove(asyncore_dispatcher *d);
+
+/* The poller forgets d, until the next asyncore__map_touch. */
+void asyncore__map_unwatch(asyncore_dispatcher *d);
 
 static inline bool asyncore__in_map(const asyncore_dispatcher *d)
 {

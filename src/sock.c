@@ -385,6 +385,20 @@ void asyncore__fd_close(int fd)
     errno = error;
 }
 
+int asyncore__fd_replace(int old, int fd)
+{
+    int result;
+
+#ifdef ASYNCORE_HAVE_DUP3
+    RETRY(result, dup3(fd, old, O_CLOEXEC));
+#else
+    RETRY(result, dup2(fd, old));
+    if (result != -1)
+        result = fcntl(old, F_SETFD, FD_CLOEXEC);
+#endif
+    return result == -1 ? -1 : 0;
+}
+
 int asyncore__waker_open(int fds[2])
 {
 #ifdef ASYNCORE_HAVE_EVENTFD

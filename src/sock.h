@@ -98,6 +98,9 @@ int asyncore__fd_set_blocking(int fd, bool blocking);
 bool asyncore__fd_is_open(int fd);
 void asyncore__fd_close(int fd);
 
+/* old becomes a second number of what fd is; what it was is closed. */
+int asyncore__fd_replace(int old, int fd);
+
 /* A pair of descriptors, or twice the same: writing to [1] makes [0] ready. */
 int asyncore__waker_open(int fds[2]);
 void asyncore__waker_close(const int fds[2]);

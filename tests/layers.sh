@@ -17,6 +17,7 @@ fail()
 levels='
 sock 0
 address 0
+backoff 1
 outqueue 0
 poller 1
 poller_select 1
@@ -26,6 +27,7 @@ map 2
 extra 2
 fork 2
 wakeup 2
+resolver 2
 timer 2
 signals 2
 handlers 3
@@ -35,6 +37,7 @@ listener 3
 dispatch 3
 timeout 3
 loop 4
+connector 5
 output 5
 dispatcher_with_send 5
 file_dispatcher 5

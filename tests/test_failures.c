@@ -55,6 +55,7 @@ static struct {
     int guests;       /* how many will come */
     int turns, forks; /* of turn_elsewhere */
     int peer;         /* a plain descriptor of the scenario's */
+    bool by_name;     /* asyncore_connect_name, not asyncore_connect */
     char complaint[200];
 } run;
 
@@ -355,6 +356,18 @@ enum { ATTEMPTS = 4 };
 
 static asyncore_address refusing;
 
+static int connect_to_refusing(asyncore_dispatcher *d)
+{
+    char port[8];
+
+    snprintf(port, sizeof port, "%u", (unsigned)ntohs(refusing.in.sin_port));
+    if (run.by_name)
+        return asyncore_connect_name(d, "127.0.0.1", port);
+    if (noted(asyncore_create_socket(d, AF_INET, SOCK_STREAM)) < 0)
+        return -1;
+    return asyncore_connect(d, &refusing);
+}
+
 /* done: the attempts that were made. */
 static void attempt(actor *a)
 {
@@ -365,8 +378,7 @@ static void attempt(actor *a)
         listen(run.peer, 1);
         faults_resume();
     }
-    if (noted(asyncore_create_socket(d, AF_INET, SOCK_STREAM)) == 0 &&
-        noted(asyncore_connect(d, &refusing)) == 0)
+    if (noted(connect_to_refusing(d)) == 0)
         a->begun++;
     else
         close_actor(a);
@@ -430,6 +442,12 @@ static bool reconnect_scenario(void)
     faults_resume();
     return a->done == ATTEMPTS && run.connects == 1 && run.finished == 1 &&
            a->errors == 0;
+}
+
+static bool names_scenario(void)
+{
+    run.by_name = true;
+    return reconnect_scenario();
 }
 
 /* ---- A crowd ----------------------------------------------------------- */
@@ -810,6 +828,9 @@ static const struct {
       { EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC } },
     { FAULT_epoll_wait, { EFAULT, EINTR, EINVAL } },
 #endif
+#ifdef ASYNCORE_HAVE_DUP3
+    { FAULT_dup3, { EBADF, EBUSY, EINTR, EINVAL, EMFILE } },
+#endif
 #ifdef ASYNCORE_HAVE_EVENTFD
     { FAULT_eventfd, { EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM } },
 #endif
@@ -981,8 +1002,8 @@ static void caught(void **state)
 static void no_memory(void **state)
 {
     static bool (*const scenarios[])(void) = {
-        calls_scenario, files_scenario, datagram_scenario,  reconnect_scenario,
-        crowd_scenario, echo_scenario,  elsewhere_scenario,
+        calls_scenario, files_scenario, datagram_scenario, reconnect_scenario,
+        names_scenario, crowd_scenario, echo_scenario,     elsewhere_scenario,
     };
     static const fault functions[] = { FAULT_malloc, FAULT_calloc,
                                        FAULT_realloc };
@@ -1209,6 +1230,12 @@ static void reconnect(void **state)
     try_all(reconnect_scenario);
 }
 
+static void names(void **state)
+{
+    (void)state;
+    try_all(names_scenario);
+}
+
 static void crowd(void **state)
 {
     (void)state;
@@ -1243,13 +1270,21 @@ static void calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(caught),       cmocka_unit_test(calls),
-        cmocka_unit_test(reconnect),    cmocka_unit_test(files),
-        cmocka_unit_test(datagrams),    cmocka_unit_test(crowd),
-        cmocka_unit_test(flood),        cmocka_unit_test(echo),
-        cmocka_unit_test(elsewhere),    cmocka_unit_test(no_memory),
-        cmocka_unit_test(accept_again), cmocka_unit_test(shortage),
-        cmocka_unit_test(refusal),      cmocka_unit_test(shortage_relieved),
+        cmocka_unit_test(caught),
+        cmocka_unit_test(calls),
+        cmocka_unit_test(reconnect),
+        cmocka_unit_test(names),
+        cmocka_unit_test(files),
+        cmocka_unit_test(datagrams),
+        cmocka_unit_test(crowd),
+        cmocka_unit_test(flood),
+        cmocka_unit_test(echo),
+        cmocka_unit_test(elsewhere),
+        cmocka_unit_test(no_memory),
+        cmocka_unit_test(accept_again),
+        cmocka_unit_test(shortage),
+        cmocka_unit_test(refusal),
+        cmocka_unit_test(shortage_relieved),
         cmocka_unit_test(wait_failed),
     };
 
