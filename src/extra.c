@@ -2,6 +2,7 @@
  * What few dispatchers have: see extra.h.
  */
 #include "extra.h"
+#include "limit.h"
 
 #include <stdlib.h>
 
@@ -16,6 +17,8 @@ void asyncore__extra_clear(asyncore_dispatcher *d)
 {
     if (d->extra != NULL) {
         asyncore_timer_cancel(&d->extra->silence);
+        if (d->extra->limits != NULL)
+            asyncore__limits_leave(d->extra->limits);
         free(d->extra);
         d->extra = NULL;
     }

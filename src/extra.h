@@ -14,6 +14,9 @@ typedef struct asyncore__extra {
     /* Of asyncore_set_timeout: see timeout.c. */
     asyncore_timer silence; /* set to a time that is not too late */
     int64_t after, active;
+
+    /* Of asyncore_set_limits: see limit.c. NULL: none. */
+    asyncore_limits *limits;
 } asyncore__extra;
 
 /* d's, made if it has none. d is in its map. NULL: ENOMEM. */

@@ -4,6 +4,7 @@
  */
 #include "map.h"
 #include "extra.h"
+#include "limit.h"
 #include "signals.h"
 #include "sock.h"
 #include "timer.h"
@@ -147,6 +148,7 @@ static void destroy(asyncore_map *map)
     pthread_mutex_destroy(&map->lock);
     free(map->receive_buffer);
     free(map->cork);
+    free(map->counted);
     free(map->asked);
     free(map->slots);
     free(map);
@@ -289,6 +291,8 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore__slot *slot = &map->slots[d->fd];
 
     asyncore__extra_clear(d);
+    if (d->fd < map->counted_size)
+        asyncore__limits_uncount(map, d->fd);
     map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
     d->registered = 0;
     d->listed = 0;

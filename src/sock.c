@@ -458,3 +458,21 @@ int64_t asyncore__now(void)
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
+
+void asyncore__random(void *data, size_t size)
+{
+    unsigned char *bytes = data;
+    uint64_t state;
+    size_t i;
+
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    if (getentropy(data, size) == 0)
+        return;
+#endif
+    /* The time, and where the system has put the stack. */
+    state = (uint64_t)asyncore__now() ^ (uintptr_t)&state << 16;
+    for (i = 0; i < size; i++) {
+        state = state * 6364136223846793005 + 1442695040888963407;
+        bytes[i] = (unsigned char)(state >> 56);
+    }
+}

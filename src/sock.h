@@ -105,6 +105,9 @@ void asyncore__waker_clear(int fd); /* ready no more */
 /* One line to descriptor 2, in one call so that lines do not mix. */
 void asyncore__write_log(struct iovec *pieces, int count);
 
+/* Bytes that nobody can guess; where the system has none, few can. */
+void asyncore__random(void *data, size_t size);
+
 /* Nanoseconds of a clock that never goes back. */
 int64_t asyncore__now(void);
 
