@@ -231,7 +231,9 @@ static asyncore__peer *let_in(asyncore_limits *limits, int fd,
     return peer;
 }
 
-/* With bytes unread, close(2) is a reset, which may overtake the word. */
+/* With bytes unread, close(2) is a reset, which may overtake the word, or be
+   all that the other side sees of the end; so they are read, within reason,
+   and shutdown(2) comes first. */
 static void refuse(int fd, const char *word)
 {
     char piece[PIECE];
@@ -280,7 +282,8 @@ void asyncore__limits_seat(const asyncore__guest *guest)
 {
     asyncore__peer **place = &guest->map->counted[guest->fd];
 
-    if (guest->peer->limits != NULL && *place == NULL && is_there(guest))
+    /* One accepted inside of handle_accepted may have the number now. */
+    if (*place == NULL && is_there(guest))
         *place = guest->peer;
     else
         release(guest->peer);
@@ -311,7 +314,6 @@ static int join(asyncore_limits *limits, asyncore_map *map)
         census->size = FEW;
         asyncore__random(census->keys, sizeof census->keys);
         limits->census = census;
-        limits->open = 0;
     }
     if (census->map != map) {
         errno = EINVAL;

@@ -508,6 +508,8 @@ static void replaced(void **state)
     int peer[3];
 
     limits.connections = 1;
+    d = serve(w, NULL, &at); /* without any */
+    asyncore_close(d);
     d = serve(w, &limits, &at);
     peer[0] = come(w, &at);
     assert_int_equal(asyncore_set_limits(d, &limits), 0);
@@ -685,6 +687,33 @@ static void number_used_anew(void **state)
     close(peer);
 }
 
+static void poll_after_close(asyncore_dispatcher *d, int fd)
+{
+    asyncore_map *map = d->map;
+
+    close(fd);
+    on_accepted = NULL;
+    asyncore_poll(map, 0);
+}
+
+static void number_used_anew_by_the_next(void **state)
+{
+    world *w = world_of(state);
+    asyncore_address at;
+    int peer[2];
+
+    serve(w, &limits, &at);
+    on_accepted = poll_after_close;
+    peer[0] = peer_connect(&at);
+    peer[1] = peer_connect(&at);
+    settle(w);
+    assert_int_equal(count, 1);
+    assert_counts(1, 0);
+    leave(w, peer[1]);
+    assert_counts(0, 0);
+    close(peer[0]);
+}
+
 /* Closed behind the library's back, it counts until that is found out. */
 static void lost(void **state)
 {
@@ -720,17 +749,24 @@ static void lost_and_not_replaced(void **state)
     asyncore_address at;
     int peer[2];
 
-    d = serve(w, &limits, &at);
-    peer[0] = come(w, &at);
-    on_accepted = close_descriptor;
-    peer[1] = peer_connect(&at);
-    close(guests[0].fd);
-    asyncore_readwrite(d, POLLIN);
-    assert_int_equal(open_inside, 2);
-    assert_counts(1, 0);
-    asyncore_close(&guests[0]);
-    assert_counts(0, 0);
-    close(peer[0]), close(peer[1]);
+    /* First one that is counted, then one that is not. */
+    for (size_t counted = 1; counted != SIZE_MAX; counted--) {
+        d = serve(w, counted ? &limits : NULL, &at);
+        on_accepted = NULL;
+        count = 0;
+        peer[0] = come(w, &at);
+        assert_counts(counted, 0);
+        assert_int_equal(asyncore_set_limits(d, &limits), 0);
+        on_accepted = close_descriptor;
+        peer[1] = peer_connect(&at);
+        close(guests[0].fd);
+        asyncore_readwrite(d, POLLIN);
+        assert_int_equal(open_inside, counted + 1);
+        assert_counts(counted, 0);
+        asyncore_close(&guests[0]);
+        assert_counts(0, 0);
+        close(peer[0]), close(peer[1]);
+    }
 }
 
 static void moved_later(void **state)
@@ -860,6 +896,26 @@ static void word_to_one_that_has_sent(void **state)
     peer[0] = come(w, &at);
     peer[1] = peer_connect(&at);
     peer_write(peer[1], sent, sizeof sent);
+    settle(w);
+    assert_refused(peer[1], limits.word);
+    close(peer[0]);
+}
+
+/* More than is read: the reset comes after the end. */
+static void word_to_one_that_goes_on_sending(void **state)
+{
+    static char sent[1000000];
+    world *w = world_of(state);
+    asyncore_address at;
+    int peer[2];
+
+    limits.connections = 1;
+    limits.word = "421 Too many connections\r\n";
+    serve(w, &limits, &at);
+    peer[0] = come(w, &at);
+    peer[1] = peer_connect(&at);
+    assert_in_range(send(peer[1], sent, sizeof sent, MSG_DONTWAIT), 100000,
+                    sizeof sent);
     settle(w);
     assert_refused(peer[1], limits.word);
     close(peer[0]);
@@ -1152,12 +1208,15 @@ int main(void)
         EVERYWHERE(map_freed),
         EVERYWHERE(not_counted),
         EVERYWHERE(number_used_anew),
+        EVERYWHERE(number_used_anew_by_the_next),
         EVERYWHERE(lost),
         EVERYWHERE(lost_and_not_replaced),
         EVERYWHERE(moved_later),
         EVERYWHERE(limits_gone_inside),
         EVERYWHERE(nested),
         EVERYWHERE(word_to_one_that_has_sent),
+        LIMITS(word_to_one_that_goes_on_sending, "IPv4", here_ipv4),
+        LIMITS(word_to_one_that_goes_on_sending, "IPv6", here_ipv6),
         EVERYWHERE(word_longer_than_there_is_room),
         EVERYWHERE(refused_one_has_gone),
         EVERYWHERE(flood),
