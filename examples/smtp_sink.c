@@ -21,7 +21,10 @@
  *    syntax" to a NUL, and to what could not be echoed in ASCII;
  *  - a mail has at most 1000 recipients; a client has --timeout seconds (300;
  *    0: for ever) to say something; one that does not read its answers is not
- *    read from.
+ *    read from;
+ *  - of more than --connections clients at once (1000; 0: no limit), or more
+ *    than --per-peer (100) from one address or IPv6 network of 64 bits, the
+ *    next is told 421.
  *
  * In this file are the frames, commands up to CRLF and data up to CRLF.CRLF,
  * taken in Python's way: a mail may come in any number of pieces, which
@@ -44,13 +47,19 @@ enum { LINGER = 5000 /* ms for the last answer to arrive */ };
 
 static const char usage[] =
     "usage: smtp_sink [--backend NAME] [--maildir DIR] [--size BYTES] "
-    "[--smtputf8] [--timeout SECONDS] "
+    "[--smtputf8] [--timeout SECONDS] [--connections N] [--per-peer N] "
     "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
 
 static const char end_of_data[] = "\r\n.\r\n";
 static const size_t end_size = sizeof end_of_data - 1;
 
 struct settings settings = { .size_limit = 33554432, .timeout = 300 };
+static asyncore_limits limits = {
+    .connections = 1000,
+    .per_peer = 100,
+    .ipv6_prefix = 64,
+    .word = "421 Error: too many connections\r\n",
+};
 static asyncore_map *map;
 
 void session_answer(session *s, const char *format, ...)
@@ -347,6 +356,10 @@ static bool set(const char *option, const char *value, const char **backend,
         return read_number(value, &settings.size_limit);
     if (strcmp(option, "--timeout") == 0)
         return read_number(value, &settings.timeout);
+    if (strcmp(option, "--connections") == 0)
+        return read_number(value, &limits.connections);
+    if (strcmp(option, "--per-peer") == 0)
+        return read_number(value, &limits.per_peer);
     if (strcmp(option, "--maildir") == 0)
         *maildir = value;
     else if (strcmp(option, "--backend") == 0)
@@ -402,6 +415,7 @@ int main(int argc, char **argv)
     sigaction(SIGPIPE, &ignore, NULL);
     asyncore_dispatcher_init(&d, &server, -1, map);
     if (asyncore_listen_on(&d, where, SOMAXCONN) < 0 ||
+        asyncore_set_limits(&d, &limits) < 0 ||
         asyncore_getsockname(&d, &address) < 0)
         return fail(where);
     asyncore_address_format(&address, text, sizeof text);

@@ -442,6 +442,15 @@ ASYNCORE_API int asyncore_add_channel(asyncore_dispatcher *d,
 /* SO_REUSEADDR (POSIX, socket(7)); errors are ignored, as in Python. */
 ASYNCORE_API void asyncore_set_reuse_addr(asyncore_dispatcher *d);
 
+/*
+ * SO_REUSEPORT (socket(7)), before asyncore_bind: several sockets of one user
+ * may be bound to one port, and Linux shares the connections out among those
+ * that listen: a listener for each thread's map. As setsockopt(2): EBADF,
+ * ENOPROTOOPT where the system has no such thing. Not for unix sockets
+ * (EOPNOTSUPP, but older kernels do not say so).
+ */
+ASYNCORE_API int asyncore_set_reuse_port(asyncore_dispatcher *d);
+
 /* As bind(2). */
 ASYNCORE_API int asyncore_bind(asyncore_dispatcher *d,
                                const asyncore_address *address);
@@ -467,6 +476,54 @@ ASYNCORE_API int asyncore_listen(asyncore_dispatcher *d, int backlog);
  */
 ASYNCORE_API int asyncore_listen_on(asyncore_dispatcher *d, const char *address,
                                     int backlog);
+
+/*
+ * The limits of a listener, or of several of one map that share them. Yours,
+ * all zero bytes at first, and on the terms of a timer: it must stay where it
+ * is until no listener has it.
+ *
+ *     static asyncore_limits limits = {
+ *         .connections = 1000, .per_peer = 20, .ipv6_prefix = 64,
+ *         .word = "421 Too many connections\r\n",
+ *     };
+ *     asyncore_set_limits(&listener, &limits);
+ *
+ * Those over a limit are refused: sent the word, as far as that goes without
+ * waiting, and closed. handle_accepted does not see them. Lowering a limit
+ * closes nobody.
+ */
+typedef struct asyncore_limits {
+    /* Yours, to be changed at any time. */
+    size_t connections;   /* at once; 0: no limit */
+    size_t per_peer;      /* of them, from one IP address; 0: no limit */
+    unsigned ipv6_prefix; /* so many bits of an IPv6 address are compared: who
+                             has a network of 64 has many; 0: all of them */
+    const char *word;     /* NULL: none */
+
+    /* Read-only. */
+    size_t open;      /* connections counted now */
+    uint64_t refused; /* in all */
+
+    /* Private. */
+    struct asyncore__census *census; /* NULL: no listener has it */
+} asyncore_limits;
+
+/*
+ * Gives d, which has a socket, these limits (NULL: none) in place of those it
+ * had, for as long as it is in its map. They are kept by the default
+ * handle_accept. What handle_accepted puts into the listener's map counts
+ * until it leaves that (asyncore_close, asyncore_del_channel), what it closes
+ * or gives to another map only while it runs. An IPv4 address counts as one
+ * with that address mapped into IPv6; unix sockets have no address, and count
+ * as connections only. Without memory to count it, a connection is refused.
+ *
+ * When the last listener that has the limits is closed or given others, those
+ * counted are forgotten, and open is 0: to go on counting, give them to the
+ * new listener before the old one is closed. EBADF: d is in no map; EINVAL: a
+ * listener of another map has these limits; ENOMEM. What d had is kept then.
+ */
+ASYNCORE_API int asyncore_set_limits(asyncore_dispatcher *d,
+                                     asyncore_limits *limits);
 
 /*
  * As connect(2) without blocking: 0 means connecting, or for a datagram

@@ -2,6 +2,7 @@
  * What few dispatchers have: see extra.h.
  */
 #include "extra.h"
+#include "limit.h"
 
 #include <stdlib.h>
 
@@ -18,6 +19,8 @@ void asyncore__extra_clear(asyncore_dispatcher *d)
         if (d->extra->naming != NULL)
             d->extra->naming->release(d->extra->naming);
         asyncore_timer_cancel(&d->extra->silence);
+        if (d->extra->limits != NULL)
+            asyncore__limits_leave(d->extra->limits);
         free(d->extra);
         d->extra = NULL;
     }

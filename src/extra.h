@@ -27,6 +27,8 @@ typedef struct asyncore__extra {
     int64_t after, active;
 
     asyncore__naming *naming; /* NULL but while d->naming */
+    /* Of asyncore_set_limits: see limit.c. NULL: none. */
+    asyncore_limits *limits;
 } asyncore__extra;
 
 /* d's, made if it has none. d is in its map. NULL: ENOMEM. */

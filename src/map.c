@@ -4,6 +4,7 @@
  */
 #include "map.h"
 #include "extra.h"
+#include "limit.h"
 #include "resolver.h"
 #include "signals.h"
 #include "sock.h"
@@ -186,6 +187,7 @@ static void destroy(asyncore_map *map)
     pthread_mutex_destroy(&map->lock);
     free(map->receive_buffer);
     free(map->cork);
+    free(map->counted);
     free(map->asked);
     free(map->slots);
     free(map);
@@ -311,6 +313,8 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore__slot *slot = &map->slots[d->fd];
 
     asyncore__extra_clear(d);
+    if (d->fd < map->counted_size)
+        asyncore__limits_uncount(map, d->fd);
     asyncore__map_unwatch(d);
     d->listed = 0;
     slot->d = NULL;

@@ -47,6 +47,9 @@ typedef struct asyncore__ref {
     uint32_t serial;
 } asyncore__ref;
 
+/* By whom a connection is counted: see limit.c. */
+typedef struct asyncore__peer asyncore__peer;
+
 /* A call from asyncore_call_soon. */
 typedef struct asyncore__call asyncore__call;
 
@@ -93,6 +96,11 @@ struct asyncore_map {
     bool refuse;       /* they have waited in vain */
     bool reported;     /* this shortage was */
     int reserve;       /* a descriptor to give up, or -1 */
+
+    /* counted[fd], for fd below counted_size: NULL, or the peer by whom the
+       dispatcher in slots[fd] is counted. Made when first needed. */
+    asyncore__peer **counted;
+    int counted_size;
 
     /* Other threads: see wakeup.c. */
     int waker[2];

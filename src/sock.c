@@ -88,6 +88,18 @@ int asyncore__sock_reuse_address(int fd)
     return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 }
 
+int asyncore__sock_reuse_port(int fd)
+{
+#ifdef SO_REUSEPORT
+    int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+#else
+    (void)fd;
+    errno = ENOPROTOOPT;
+    return -1;
+#endif
+}
+
 void asyncore__sock_take_v4(int fd)
 {
     int off = 0;
@@ -460,4 +472,22 @@ int64_t asyncore__now(void)
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void asyncore__random(void *data, size_t size)
+{
+    unsigned char *bytes = data;
+    uint64_t state;
+    size_t i;
+
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    if (getentropy(data, size) == 0)
+        return;
+#endif
+    /* The time, and where the system has put the stack. */
+    state = (uint64_t)asyncore__now() ^ (uintptr_t)&state << 16;
+    for (i = 0; i < size; i++) {
+        state = state * 6364136223846793005 + 1442695040888963407;
+        bytes[i] = (unsigned char)(state >> 56);
+    }
 }

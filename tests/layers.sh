@@ -26,6 +26,7 @@ poller_epoll 1
 map 2
 extra 2
 fork 2
+limit 2
 wakeup 2
 resolver 2
 timer 2
@@ -79,7 +80,7 @@ done
 
 kernel=' accept accept4 bind clock_gettime close connect dup dup2 dup3
 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd fcntl
-fstat getpeername getpid getsockname getsockopt gettimeofday ioctl isatty listen
+ fstat getentropy getpeername getpid getsockname getsockopt gettimeofday ioctl isatty listen
 lseek nanosleep open openat pipe pipe2 poll ppoll pselect read readv recv
 recvfrom recvmsg select send sendfile sendmsg sendto setsockopt shutdown
 socket socketpair tcgetattr time usleep write writev '

@@ -520,6 +520,111 @@ static bool flood_scenario(void)
     return receive(FLOOD);
 }
 
+/* ---- Limits ------------------------------------------------------------ */
+
+enum { CALLERS = 20, TWICE = 4 };
+
+static asyncore_limits limits;
+
+static void let_in(asyncore_dispatcher *d, int fd, const asyncore_address *peer)
+{
+    actor *a = new_actor();
+
+    (void)peer;
+    if (noted(asyncore_dispatcher_init(&a->dispatcher, &guest, fd, d->map)) ==
+        0) {
+        a->initialised = true;
+        a->begun++;
+        run.finished++;
+    }
+}
+
+static const asyncore_handlers doorman = {
+    .handle_accepted = let_in,
+    .handle_close = count_close,
+    .handle_error = count_error,
+    .handle_free = count_free,
+    .log_info = swallow,
+};
+
+static bool all_were_seen(void)
+{
+    return run.finished + (int)limits.refused == CALLERS + TWICE || run.told;
+}
+
+/* The listener is the first actor. */
+static size_t guests_inside(void)
+{
+    size_t inside = 0;
+
+    for (int i = 1; i < run.count; i++)
+        inside += run.actors[i].initialised && run.actors[i].dispatcher.fd >= 0;
+    return inside;
+}
+
+static bool all_have_gone(void)
+{
+    return guests_inside() == 0;
+}
+
+static void check_census(void)
+{
+    size_t open = run.actors[0].dispatcher.fd >= 0 ? guests_inside() : 0;
+
+    if (limits.open != open)
+        complain("%zu are counted, %zu are there", limits.open, open);
+    if ((limits.census != NULL) != (run.actors[0].dispatcher.fd >= 0))
+        complain("the limits are not those of a living listener");
+}
+
+/* From more addresses than the census begins with; the last few are there
+   already. */
+static void call(int number, const asyncore_address *at, int *fd)
+{
+    asyncore_address from = loopback();
+
+    from.in.sin_addr.s_addr =
+        htonl(INADDR_LOOPBACK + (uint32_t)(number % CALLERS));
+    *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(*fd, &from.any, from.size) < 0 ||
+        connect(*fd, &at->any, at->size) < 0)
+        complain("a peer's connect: %s", strerror(errno));
+    send(*fd, "hello", 5, MSG_NOSIGNAL);
+}
+
+static bool limits_scenario(void)
+{
+    int peers[CALLERS + TWICE];
+    asyncore_address at;
+    actor *listener = new_listener(&doorman, &at);
+
+    limits = (asyncore_limits){ .per_peer = 1, .word = "busy" };
+    if (listener == NULL)
+        return false;
+    if (noted(asyncore_set_limits(&listener->dispatcher, &limits)) < 0) {
+        if (limits.census != NULL)
+            complain("limits that failed are in use");
+        return false;
+    }
+    faults_pause();
+    for (int i = 0; i < CALLERS + TWICE; i++)
+        call(i, &at, &peers[i]);
+    faults_resume();
+    turn_until(all_were_seen);
+    check_census();
+    faults_pause();
+    for (int i = 0; i < CALLERS + TWICE; i++)
+        close(peers[i]);
+    faults_resume();
+    turn_until(all_have_gone);
+    check_census();
+    close_actor(listener);
+    check_census();
+    /* Without memory to count it, one is refused. */
+    run.told |= limits.refused > TWICE;
+    return run.finished == CALLERS && limits.refused == TWICE;
+}
+
 /* ---- Files ------------------------------------------------------------- */
 
 static void pour(asyncore_dispatcher *d)
@@ -1002,8 +1107,9 @@ static void caught(void **state)
 static void no_memory(void **state)
 {
     static bool (*const scenarios[])(void) = {
-        calls_scenario, files_scenario, datagram_scenario, reconnect_scenario,
-        names_scenario, crowd_scenario, echo_scenario,     elsewhere_scenario,
+        calls_scenario,     files_scenario,     datagram_scenario,
+        reconnect_scenario, names_scenario,     crowd_scenario,
+        echo_scenario,      elsewhere_scenario, limits_scenario,
     };
     static const fault functions[] = { FAULT_malloc, FAULT_calloc,
                                        FAULT_realloc };
@@ -1249,6 +1355,12 @@ static void flood(void **state)
     try_some(flood_scenario, FAULT_accept, 7);
 }
 
+static void limited(void **state)
+{
+    (void)state;
+    try_all(limits_scenario);
+}
+
 static void files(void **state)
 {
     (void)state;
@@ -1270,21 +1382,14 @@ static void calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(caught),
-        cmocka_unit_test(calls),
-        cmocka_unit_test(reconnect),
-        cmocka_unit_test(names),
-        cmocka_unit_test(files),
-        cmocka_unit_test(datagrams),
-        cmocka_unit_test(crowd),
-        cmocka_unit_test(flood),
-        cmocka_unit_test(echo),
-        cmocka_unit_test(elsewhere),
-        cmocka_unit_test(no_memory),
-        cmocka_unit_test(accept_again),
-        cmocka_unit_test(shortage),
-        cmocka_unit_test(refusal),
-        cmocka_unit_test(shortage_relieved),
+        cmocka_unit_test(caught),       cmocka_unit_test(calls),
+        cmocka_unit_test(reconnect),    cmocka_unit_test(names),
+        cmocka_unit_test(files),        cmocka_unit_test(datagrams),
+        cmocka_unit_test(crowd),        cmocka_unit_test(flood),
+        cmocka_unit_test(limited),      cmocka_unit_test(echo),
+        cmocka_unit_test(elsewhere),    cmocka_unit_test(no_memory),
+        cmocka_unit_test(accept_again), cmocka_unit_test(shortage),
+        cmocka_unit_test(refusal),      cmocka_unit_test(shortage_relieved),
         cmocka_unit_test(wait_failed),
     };
 

@@ -401,6 +401,97 @@ class TestUnlikeSmtpd(SmtpCase):
         self.assert_stops(server)
 
 
+class TestLimits(SmtpCase):
+
+    WORD = b"421 Error: too many connections\r\n"
+
+    def come(self, server, source="127.0.0.1"):
+        s = self.close_later(socket.create_connection(
+            server.sockaddr()[1], DEADLINE, (source, 0)))
+        return s, self.hear(s)
+
+    def assert_refused(self, server, source="127.0.0.1"):
+        s, answer = self.come(server, source)
+        self.assertEqual(answer, self.WORD)
+        self.assertEqual(s.recv(1), b"")
+
+    def assert_taken(self, server, source="127.0.0.1"):
+        s, answer = self.come(server, source)
+        self.assertEqual(answer[:4], b"220 ")
+        return s
+
+    def assert_taken_soon(self, server, source="127.0.0.1"):
+        """After somebody has left, of which the server may not know yet."""
+        end = time.monotonic() + DEADLINE
+        answer = self.WORD
+        while answer == self.WORD and time.monotonic() < end:
+            s, answer = self.come(server, source)
+        self.assertEqual(answer[:4], b"220 ")
+        return s
+
+    def test_connections(self):
+        server = self.serve("--connections", "3")
+        clients = [self.assert_taken(server, "127.0.0.%d" % i)
+                   for i in range(1, 4)]
+        for i in range(1, 4):
+            self.assert_refused(server, "127.0.0.%d" % i)
+        for s in clients:
+            self.assertEqual(self.ask(s, b"NOOP"), OK)
+        # One leaves in order, one just goes.
+        self.assertEqual(self.ask(clients[0], b"QUIT"), b"221 Bye\r\n")
+        self.assertEqual(clients[0].recv(1), b"")
+        self.assert_taken_soon(server)
+        self.assert_refused(server)
+        clients[1].close()
+        self.assert_taken_soon(server)
+        self.assert_refused(server)
+        self.assert_stops(server)
+
+    def test_per_peer(self):
+        server = self.serve("--per-peer", "2", "--connections", "0")
+        for i in range(1, 20):
+            source = "127.0.0.%d" % i
+            clients = [self.assert_taken(server, source) for _ in range(2)]
+            self.assert_refused(server, source)
+        clients[0].close()
+        self.assert_taken_soon(server, source)
+        self.assert_refused(server, source)
+        self.assert_stops(server)
+
+    def test_unless_told_otherwise(self):
+        server = self.serve()
+        for _ in range(100):
+            self.assert_taken(server)
+        self.assert_refused(server)
+        self.assert_taken(server, "127.0.0.2")
+        self.assert_stops(server)
+
+    def test_mail_that_is_on_its_way_already(self):
+        """A client that does not wait for the greeting hears why."""
+        server = self.serve("--connections", "1")
+        self.assert_taken(server)
+        for _ in range(50):
+            s = self.connect(server)
+            s.sendall(b"HELO me\r\n" + b"NOOP\r\n" * 1000)
+            self.assertEqual(smtp_dialogues.everything(s), self.WORD)
+        self.assert_stops(server)
+
+    def test_smtplib(self):
+        server = self.serve("--connections", "1")
+        first = self.smtp(server)
+        with self.assertRaises(smtplib.SMTPConnectError) as caught:
+            self.smtp(server)
+        self.assertEqual(caught.exception.smtp_code, 421)
+        first.quit()
+        self.assert_stops(server)
+
+    def test_misuse(self):
+        for option in ("--connections", "--per-peer"):
+            for value in ("", "-1", "many"):
+                self.assertEqual(support.run(
+                    *self.command(option, value, "0"))[0], 2)
+
+
 class TestRudeClients(SmtpCase):
 
     def test_client_that_does_not_read(self):
