@@ -9,6 +9,7 @@
 #include "support/world.h"
 
 #include "resolver.h"
+#include "sock.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -301,6 +302,17 @@ static void closed_when_answered(void **state)
     asyncore_close(d);
     assert_int_equal(asyncore_loop(map, -1, -1), 0);
     assert_string_equal(client.text, "");
+}
+
+/* Nothing of it is left to a connection of another kind. */
+static void connected_otherwise(void **state)
+{
+    (void)state;
+    look_up_held("good.example");
+    asyncore_close(d);
+    assert_int_equal(asyncore_create_socket(d, AF_INET, SOCK_STREAM), 0);
+    assert_int_equal(asyncore_connect(d, &good), 0);
+    expect_text("connect; ");
 }
 
 static void read_and_close(asyncore_dispatcher *other)
@@ -639,6 +651,10 @@ static int child(void)
     /* The epoll descriptor is the parent's too. */
     asyncore__map_renew(map);
     asyncore__resolver_after_fork(map);
+#ifdef ASYNCORE_HAVE_EVENTFD
+    /* An answer that the parent gets. */
+    asyncore__waker_set(d->fd);
+#endif
     for (int i = 0; i < 10; i++)
         asyncore_poll(map, 0);
     snprintf(text, sizeof text, "close %d; ", ECANCELED);
@@ -671,6 +687,11 @@ static void after_a_fork(void **state)
     assert_true(pid > 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
+#ifdef ASYNCORE_HAVE_EVENTFD
+    /* The child has left it alone, and it is not ours. */
+    await_readable(d->fd);
+    assert_int_equal(asyncore_poll(map, 0), 1);
+#endif
     names_let_go();
     await_readable(d->fd);
     expect_text("connect; ");
@@ -692,6 +713,7 @@ int main(void)
         TEST(twice),
         TEST(closed_meanwhile),
         TEST(closed_when_answered),
+        TEST(connected_otherwise),
         TEST(closed_by_another),
         TEST(map_freed_meanwhile),
         TEST(timeout),
