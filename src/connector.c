@@ -264,8 +264,7 @@ static void cancelled(void *arg)
 {
     connector *c = arg;
 
-    if (!c->d->closing)
-        asyncore__end(c->d, ECANCELED);
+    asyncore__end(c->d, ECANCELED);
 }
 
 static void forked(asyncore_dispatcher *d)

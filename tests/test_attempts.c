@@ -684,6 +684,27 @@ static void loop_inside_close(void **state)
     assert_int_equal(asyncore_map_count(map), 0);
 }
 
+static void wait_in_close(caller *c)
+{
+    (void)c;
+    turn_for(1000);
+}
+
+/* Nobody else is tried. */
+static void wait_inside_close(void **state)
+{
+    char text[100];
+
+    (void)state;
+    client.on_close = wait_in_close;
+    CONNECT_TO(silent_address(), silent_address());
+    turn_for(100);
+    asyncore__end(d, ETIMEDOUT);
+    snprintf(text, sizeof text, "close %d; ", ETIMEDOUT);
+    assert_string_equal(client.text, text);
+    assert_int_equal(attempts(), 1);
+}
+
 static void connect_again(caller *c)
 {
     if (++*(int *)c->arg < 4) {
@@ -913,6 +934,7 @@ int main(void)
         TEST(stopped_in_connect_error),
         TEST(loop_inside_connect_error),
         TEST(loop_inside_close),
+        TEST(wait_inside_close),
         TEST(again_in_close),
         TEST(again_in_connect_error),
         TEST(an_attempt_evicted),

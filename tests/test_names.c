@@ -305,14 +305,24 @@ static void closed_when_answered(void **state)
 }
 
 /* Nothing of it is left to a connection of another kind. */
+static void connect_otherwise(void)
+{
+    assert_int_equal(asyncore_create_socket(d, AF_INET, SOCK_STREAM), 0);
+    assert_int_equal(asyncore_connect(d, &good), 0);
+    client.text[0] = '\0';
+    expect_text("connect; ");
+    asyncore_close(d);
+}
+
 static void connected_otherwise(void **state)
 {
     (void)state;
+    fail_call("thread", 1);
+    assert_int_equal(asyncore_connect_name(d, "good.example", "80"), -1);
+    connect_otherwise();
     look_up_held("good.example");
     asyncore_close(d);
-    assert_int_equal(asyncore_create_socket(d, AF_INET, SOCK_STREAM), 0);
-    assert_int_equal(asyncore_connect(d, &good), 0);
-    expect_text("connect; ");
+    connect_otherwise();
 }
 
 static void read_and_close(asyncore_dispatcher *other)
