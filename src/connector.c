@@ -51,23 +51,16 @@ static connector *connector_of(const asyncore_dispatcher *d)
     return (connector *)d->extra->naming;
 }
 
-/* The attempts end, and nothing will go on. */
-static void halt(connector *c)
-{
-    int i;
-
-    asyncore_timer_cancel(&c->delay);
-    for (i = 0; i < c->next; i++)
-        asyncore_close(&c->attempts[i].dispatcher);
-}
-
 static void release(asyncore__naming *naming)
 {
     connector *c = (connector *)naming;
+    int i;
 
     if (c->lookup != NULL)
         asyncore__lookup_cancel(c->lookup);
-    halt(c);
+    asyncore_timer_cancel(&c->delay);
+    for (i = 0; i < c->next; i++)
+        asyncore_close(&c->attempts[i].dispatcher);
     if (c->waker[1] != c->waker[0])
         asyncore__fd_close(c->waker[1]);
     free(c->attempts);
@@ -101,9 +94,7 @@ static void attempt_connected(asyncore_dispatcher *socket)
     connector *c = attempt_of(socket)->connector;
     asyncore_dispatcher *d = c->d;
 
-    if (d->closing) {
-        halt(c);
-    } else if (asyncore__take_over(d, socket->fd) < 0) {
+    if (asyncore__take_over(d, socket->fd) < 0) {
         asyncore__end(d, errno);
     } else {
         d->extra->naming = NULL;
@@ -117,9 +108,7 @@ static void attempt_failed(asyncore_dispatcher *socket, int error)
     connector *c = a->connector;
 
     asyncore_close(socket);
-    if (c->d->closing)
-        halt(c);
-    else
+    if (!c->d->closing)
         address_failed(c, a, error);
 }
 
@@ -275,8 +264,7 @@ static void cancelled(void *arg)
 {
     connector *c = arg;
 
-    if (!c->d->closing)
-        asyncore__end(c->d, ECANCELED);
+    asyncore__end(c->d, ECANCELED);
 }
 
 static void forked(asyncore_dispatcher *d)

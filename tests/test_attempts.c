@@ -666,7 +666,8 @@ static void turn_in_close(caller *c)
     (void)asyncore_poll(c->dispatcher.map, 0);
 }
 
-/* It has given up, and is told so: what comes then comes too late. */
+/* It has given up, and is told so: whether it would have come to something, or
+   failed, makes no difference any more. */
 static void loop_inside_close(void **state)
 {
     asyncore_address good = serving_address(&listener);
@@ -681,6 +682,27 @@ static void loop_inside_close(void **state)
     snprintf(text, sizeof text, "close %d; ", ETIMEDOUT);
     assert_string_equal(client.text, text);
     assert_int_equal(asyncore_map_count(map), 0);
+}
+
+static void wait_in_close(caller *c)
+{
+    (void)c;
+    turn_for(1000);
+}
+
+/* Nobody else is tried. */
+static void wait_inside_close(void **state)
+{
+    char text[100];
+
+    (void)state;
+    client.on_close = wait_in_close;
+    CONNECT_TO(silent_address(), silent_address());
+    turn_for(100);
+    asyncore__end(d, ETIMEDOUT);
+    snprintf(text, sizeof text, "close %d; ", ETIMEDOUT);
+    assert_string_equal(client.text, text);
+    assert_int_equal(attempts(), 1);
 }
 
 static void connect_again(caller *c)
@@ -722,74 +744,140 @@ static void again_in_connect_error(void **state)
 
 /* ---- Behind the library's back ------------------------------------------ */
 
-/* An attempt's number is somebody else's: it has failed, and the next one has
-   its turn. */
+static asyncore_dispatcher other;
+static int ends[2];
+
+static const asyncore_handlers quiet_class = { .name = "other" };
+
+/* The number is somebody else's from now on. */
+static void take_number(int fd)
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 &&
+        dup2(ends[0], fd) == fd)
+        (void)asyncore_dispatcher_init(&other, &quiet_class, fd, map);
+}
+
+static void drop_other(void)
+{
+    asyncore_close(&other);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* It has failed, and the next one has its turn. */
 static void an_attempt_evicted(void **state)
 {
     asyncore_address good = serving_address(&listener);
-    asyncore_dispatcher other;
-    int pair[2], fd;
     char text[100];
 
     (void)state;
     CONNECT_TO(silent_address(), good);
     turn_for(100);
     assert_int_equal(attempts(), 1);
-    fd = attempt_at(0).fd;
-    peer_pair(SOCK_STREAM, pair);
-    assert_int_equal(dup2(pair[0], fd), fd);
-    assert_int_equal(asyncore_dispatcher_init(&other, &caller_class, fd, map),
-                     0);
+    take_number(attempt_at(0).fd);
     snprintf(text, sizeof text, "error %d; connect; ", EBADF);
     expect_text(text);
     assert_int_equal(passed(), 100);
-    assert_int_equal(other.fd, fd);
-    asyncore_close(&other);
-    close(pair[0]);
+    assert_int_equal(other.fd, attempt_at(0).fd);
+    drop_other();
+}
+
+static void evict_first(asyncore_dispatcher *evictor)
+{
+    asyncore_close(evictor);
+    take_number(attempt_at(0).fd);
+}
+
+static int wake_evictor;
+
+static void call_evictor(caller *c)
+{
+    if (c->errors == 1)
+        (void)!write(wake_evictor, "x", 1);
+}
+
+/* When all the others have failed, it is still to be heard of. */
+static void the_last_one_evicted(void **state)
+{
+    static const asyncore_handlers evictor_class = { .handle_read =
+                                                         evict_first };
+    asyncore_dispatcher evictor;
+    int pair[2];
+    char text[100];
+
+    (void)state;
+    peer_pair(SOCK_STREAM, pair);
+    asyncore_dispatcher_init(&evictor, &evictor_class, pair[0], map);
+    wake_evictor = pair[1];
+    client.on_error = call_evictor;
+    CONNECT_TO(silent_address(), failing_address("192.0.2.1:80", EACCES));
+    snprintf(text, sizeof text, "error %d; error %d; close %d; ", EACCES, EBADF,
+             EBADF);
+    expect_text(text);
+    drop_other();
     close(pair[1]);
+}
+
+/* Of a dispatcher that is being told of its end. */
+static void evicted_inside_close(void **state)
+{
+    char text[100];
+
+    (void)state;
+    client.on_close = turn_in_close;
+    CONNECT_TO(silent_address(), silent_address());
+    turn_for(100);
+    take_number(attempt_at(0).fd);
+    asyncore__end(d, ETIMEDOUT);
+    snprintf(text, sizeof text, "close %d; ", ETIMEDOUT);
+    assert_string_equal(client.text, text);
+    drop_other();
 }
 
 /* And closed with all the others before it is told. */
 static void evicted_and_closed(void **state)
 {
-    asyncore_dispatcher other;
-    int pair[2], fd;
-
     (void)state;
     CONNECT_TO(silent_address(), silent_address());
     turn_for(100);
-    fd = attempt_at(0).fd;
-    peer_pair(SOCK_STREAM, pair);
-    assert_int_equal(dup2(pair[0], fd), fd);
-    assert_int_equal(asyncore_dispatcher_init(&other, &caller_class, fd, map),
-                     0);
+    take_number(attempt_at(0).fd);
     asyncore_close_all(map);
     assert_int_equal(asyncore_map_count(map), 0);
     assert_string_equal(client.text, "");
-    close(pair[0]);
-    close(pair[1]);
+    drop_other();
 }
 
 static void d_evicted(void **state)
 {
-    asyncore_dispatcher other;
-    int pair[2], fd;
     char text[100];
 
     (void)state;
     CONNECT_TO(silent_address(), silent_address());
     turn_for(300);
-    fd = d->fd;
-    peer_pair(SOCK_STREAM, pair);
-    assert_int_equal(dup2(pair[0], fd), fd);
-    assert_int_equal(asyncore_dispatcher_init(&other, &caller_class, fd, map),
-                     0);
+    take_number(d->fd);
     snprintf(text, sizeof text, "close %d; ", EBADF);
     expect_text(text);
     assert_int_equal(asyncore_map_count(map), 1);
-    asyncore_close(&other);
-    close(pair[0]);
-    close(pair[1]);
+    drop_other();
+}
+
+/* What kept the number may live on, in a child, and is not listened to. */
+static void the_former_descriptor(void **state)
+{
+    asyncore_address good = serving_address(&listener);
+    int copy;
+
+    (void)state;
+#ifndef ASYNCORE_HAVE_EVENTFD
+    skip();
+#endif
+    CONNECT_TO(good);
+    copy = dup(d->fd);
+    expect_text("connect; ");
+    turn_for(0);
+    asyncore__waker_set(copy);
+    assert_int_equal(asyncore_poll(map, 0), 0);
+    close(copy);
 }
 
 static void no_exchange(void **state)
@@ -846,11 +934,15 @@ int main(void)
         TEST(stopped_in_connect_error),
         TEST(loop_inside_connect_error),
         TEST(loop_inside_close),
+        TEST(wait_inside_close),
         TEST(again_in_close),
         TEST(again_in_connect_error),
         TEST(an_attempt_evicted),
+        TEST(the_last_one_evicted),
+        TEST(evicted_inside_close),
         TEST(evicted_and_closed),
         TEST(d_evicted),
+        TEST(the_former_descriptor),
         TEST(no_exchange),
     };
 

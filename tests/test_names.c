@@ -9,6 +9,7 @@
 #include "support/world.h"
 
 #include "resolver.h"
+#include "sock.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -301,6 +302,27 @@ static void closed_when_answered(void **state)
     asyncore_close(d);
     assert_int_equal(asyncore_loop(map, -1, -1), 0);
     assert_string_equal(client.text, "");
+}
+
+/* Nothing of it is left to a connection of another kind. */
+static void connect_otherwise(void)
+{
+    assert_int_equal(asyncore_create_socket(d, AF_INET, SOCK_STREAM), 0);
+    assert_int_equal(asyncore_connect(d, &good), 0);
+    client.text[0] = '\0';
+    expect_text("connect; ");
+    asyncore_close(d);
+}
+
+static void connected_otherwise(void **state)
+{
+    (void)state;
+    fail_call("thread", 1);
+    assert_int_equal(asyncore_connect_name(d, "good.example", "80"), -1);
+    connect_otherwise();
+    look_up_held("good.example");
+    asyncore_close(d);
+    connect_otherwise();
 }
 
 static void read_and_close(asyncore_dispatcher *other)
@@ -638,6 +660,10 @@ static int child(void)
 
     if (asyncore_map_after_fork(map) < 0)
         return 3;
+#ifdef ASYNCORE_HAVE_EVENTFD
+    /* An answer that the parent gets. */
+    asyncore__waker_set(d->fd);
+#endif
     for (int i = 0; i < 10; i++)
         asyncore_poll(map, 0);
     snprintf(text, sizeof text, "close %d; ", ECANCELED);
@@ -670,6 +696,11 @@ static void after_a_fork(void **state)
     assert_true(pid > 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
+#ifdef ASYNCORE_HAVE_EVENTFD
+    /* The child has left it alone, and it is not ours. */
+    await_readable(d->fd);
+    assert_int_equal(asyncore_poll(map, 0), 1);
+#endif
     names_let_go();
     await_readable(d->fd);
     expect_text("connect; ");
@@ -691,6 +722,7 @@ int main(void)
         TEST(twice),
         TEST(closed_meanwhile),
         TEST(closed_when_answered),
+        TEST(connected_otherwise),
         TEST(closed_by_another),
         TEST(map_freed_meanwhile),
         TEST(timeout),
