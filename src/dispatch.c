@@ -8,6 +8,7 @@
  */
 #include "dispatcher.h"
 #include "extra.h"
+#include "timer.h"
 
 #include <errno.h>
 
@@ -133,6 +134,9 @@ void asyncore_readwrite(asyncore_dispatcher *d, int revents)
         return;
     asyncore__map_enter(map);
     ref = asyncore__ref_to(d);
+    /* In a loop that is not ours no turn may have read the clock for long. */
+    if (d->extra != NULL)
+        (void)asyncore__turn_time(map);
     if (asyncore__needs_asking(d)) {
         asyncore__ask(d);
         d = asyncore__deref(&ref);

@@ -15,7 +15,7 @@ asyncore__extra *asyncore__extra_of(asyncore_dispatcher *d)
 void asyncore__extra_clear(asyncore_dispatcher *d)
 {
     if (d->extra != NULL) {
-        asyncore_timer_cancel(&d->extra->silence);
+        asyncore_timer_cancel(&d->extra->timer);
         free(d->extra);
         d->extra = NULL;
     }

@@ -9,11 +9,11 @@
 
 #include <asyncore.h>
 
-/* Times in nanoseconds. */
+/* All zero bytes: nothing is set. Times in nanoseconds. */
 typedef struct asyncore__extra {
     /* Of asyncore_set_timeout: see timeout.c. */
-    asyncore_timer silence; /* set to a time that is not too late */
-    int64_t after, active;
+    asyncore_timer timer;
+    int64_t silence, active;
 } asyncore__extra;
 
 /* d's, made if it has none. d is in its map. NULL: ENOMEM. */
