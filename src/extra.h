@@ -11,9 +11,10 @@
 
 /* All zero bytes: nothing is set. Times in nanoseconds. */
 typedef struct asyncore__extra {
-    /* Of asyncore_set_timeout: see timeout.c. */
+    /* See timeout.c. */
     asyncore_timer timer;
-    int64_t silence, active;
+    int64_t silence, active; /* asyncore_set_timeout; when d was active last */
+    int64_t frame, begun;    /* asynchat_set_frame_timeout; 0: none has begun */
 } asyncore__extra;
 
 /* d's, made if it has none. d is in its map. NULL: ENOMEM. */

@@ -1,13 +1,17 @@
 /*
- * The timeout of a dispatcher: asyncore_set_timeout, documented in asyncore.h.
+ * Two timeouts of a dispatcher, on one timer: asyncore_set_timeout, documented
+ * in asyncore.h, and what asynchat_set_frame_timeout needs (when frames begin
+ * and end is asynchat's to know).
  *
- * Activity only notes the time, that of the turn. The timer is set to when d
- * would have been silent for long enough if nothing more happened, or before,
- * and when it goes off it looks at what did: then it is set to the rest, or
- * the time has come.
+ * Activity, and the beginning of a frame, only note the time, that of the
+ * turn. The timer is set to when one of the two would be over if nothing more
+ * happened, or before, and when it goes off it looks at what did: then it is
+ * set to the rest, or the time has come. Between frames nobody needs it: the
+ * next that begins sets it, which is once in a frame's time at most.
  *
- * Invariant: while extra->silence > 0 (0: none), extra->timer is set, and not
- * to a time after extra->active + extra->silence.
+ * Invariants: while extra->silence > 0 (0: none), extra->timer is set, and not
+ * to a time after extra->active + extra->silence; while extra->begun > 0, not
+ * to one after extra->begun + extra->frame.
  */
 #include "dispatcher.h"
 #include "extra.h"
@@ -26,17 +30,69 @@ static void set_timer(asyncore_dispatcher *d, int64_t when)
         asyncore__timer_set(timer, d->map, when, went_off, d);
 }
 
+/* Until one of the two is over; nothing, if there is neither. */
+static void set_timer_for_both(asyncore_dispatcher *d)
+{
+    const asyncore__extra *extra = d->extra;
+
+    if (extra->silence > 0)
+        set_timer(d, extra->active + extra->silence);
+    if (extra->begun > 0)
+        set_timer(d, extra->begun + extra->frame);
+}
+
+/* The peer is not to blame for what we do not read. */
+static void excuse_frame(asyncore_dispatcher *d, int64_t now)
+{
+    if (d->eof || d->draining)
+        d->extra->begun = 0;
+    else if (d->serving || (d->interest & POLLIN) == 0)
+        d->extra->begun = now;
+}
+
 static void went_off(void *arg)
 {
     asyncore_dispatcher *d = arg;
     asyncore__extra *extra = d->extra;
-    bool over = extra->active + extra->silence <= d->map->now;
+    int64_t now = d->map->now;
+    bool late, silent;
 
-    if (over)
-        extra->active = d->map->now;
-    set_timer(d, extra->active + extra->silence);
-    if (over && !d->closing)
+    if (extra->begun > 0)
+        excuse_frame(d, now);
+    late = extra->begun > 0 && extra->begun + extra->frame <= now;
+    /* If both, this has its turn next. */
+    silent =
+        !late && extra->silence > 0 && extra->active + extra->silence <= now;
+    if (late)
+        extra->begun = now;
+    if (silent)
+        extra->active = now;
+    set_timer_for_both(d);
+    if (d->closing)
+        return;
+    if (late)
+        d->base->frame_late(d);
+    else if (silent)
         ASYNCORE__HANDLER(d, handle_timeout)(d);
+}
+
+void asyncore__frame_begins(asyncore_dispatcher *d)
+{
+    d->extra->begun = asyncore__turn_time(d->map);
+    set_timer(d, d->extra->begun + d->extra->frame);
+}
+
+void asyncore__frame_timeout_changed(asyncore_dispatcher *d)
+{
+    if (d->extra->frame == 0)
+        d->extra->begun = 0;
+    set_timer_for_both(d);
+}
+
+void asyncore__frame_resumes(asyncore_dispatcher *d)
+{
+    if (d->extra->begun > 0)
+        d->extra->begun = asyncore__turn_time(d->map);
 }
 
 int asyncore_set_timeout(asyncore_dispatcher *d, int64_t timeout_ms)
@@ -52,6 +108,7 @@ int asyncore_set_timeout(asyncore_dispatcher *d, int64_t timeout_ms)
         if (d->extra != NULL) {
             d->extra->silence = 0;
             asyncore_timer_cancel(&d->extra->timer);
+            set_timer_for_both(d);
         }
         return 0;
     }
