@@ -425,7 +425,7 @@ static bool parse_in_steps(parser *p)
         if (chat->delimiter != NULL)
             within = chat->count > 0 || chat->matched > 0;
         else
-            within = counted && chat->mode == BYTES && p->at > at &&
+            within = counted && chat->mode == BYTES &&
                      chat->count == lacking - (size_t)(p->at - at);
         asynchat__note_frame(chat, within);
     }

@@ -9,9 +9,8 @@
 
 #include <asyncore.h>
 
-/* All zero bytes: nothing is set. Times in nanoseconds. */
 typedef struct asyncore__extra {
-    /* See timeout.c. */
+    /* See timeout.c. Times in nanoseconds but for the first. */
     asyncore_timer timer;
     int64_t silence, active; /* asyncore_set_timeout; when d was active last */
     int64_t frame, begun;    /* asynchat_set_frame_timeout; 0: none has begun */

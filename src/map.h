@@ -70,8 +70,8 @@ struct asyncore_map {
     asyncore_signal_handler *signals; /* see signals.c */
 
     asyncore_timer *timers; /* a heap: see timer.c */
-    int64_t now;            /* the last that timers were told of the clock */
-    bool timed;             /* which was in this turn, after its wait */
+    int64_t now;            /* by the clock, when timeouts looked last ... */
+    bool timed;             /* ... in this turn, after its wait */
     uint64_t timer_order;
 
     /* asynchat's receive buffer, and what it gathers to send: lent to one

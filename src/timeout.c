@@ -9,9 +9,9 @@
  * set to the rest, or the time has come. Between frames nobody needs it: the
  * next that begins sets it, which is once in a frame's time at most.
  *
- * Invariants: while extra->silence > 0 (0: none), extra->timer is set, and not
- * to a time after extra->active + extra->silence; while extra->begun > 0, not
- * to one after extra->begun + extra->frame.
+ * Invariants: while extra->silence >= 0, extra->timer is set, and not to a time
+ * after extra->active + extra->silence; while extra->begun > 0, not to one
+ * after extra->begun + extra->frame.
  */
 #include "dispatcher.h"
 #include "extra.h"
@@ -30,13 +30,19 @@ static void set_timer(asyncore_dispatcher *d, int64_t when)
         asyncore__timer_set(timer, d->map, when, went_off, d);
 }
 
+/* When d has been silent for long enough. */
+static int64_t silent_at(const asyncore__extra *extra)
+{
+    return extra->active + extra->silence * ASYNCORE__NS_PER_MS;
+}
+
 /* Until one of the two is over; nothing, if there is neither. */
 static void set_timer_for_both(asyncore_dispatcher *d)
 {
     const asyncore__extra *extra = d->extra;
 
-    if (extra->silence > 0)
-        set_timer(d, extra->active + extra->silence);
+    if (extra->silence >= 0)
+        set_timer(d, silent_at(extra));
     if (extra->begun > 0)
         set_timer(d, extra->begun + extra->frame);
 }
@@ -61,8 +67,7 @@ static void went_off(void *arg)
         excuse_frame(d, now);
     late = extra->begun > 0 && extra->begun + extra->frame <= now;
     /* If both, this has its turn next. */
-    silent =
-        !late && extra->silence > 0 && extra->active + extra->silence <= now;
+    silent = !late && extra->silence >= 0 && silent_at(extra) <= now;
     if (late)
         extra->begun = now;
     if (silent)
@@ -95,37 +100,41 @@ void asyncore__frame_resumes(asyncore_dispatcher *d)
         d->extra->begun = asyncore__turn_time(d->map);
 }
 
+static int set_anew(asyncore_dispatcher *d, int64_t timeout_ms)
+{
+    asyncore__extra *extra = asyncore__extra_of(d);
+
+    if (extra == NULL)
+        return -1;
+    if (timeout_ms > ASYNCORE__LONGEST_MS)
+        timeout_ms = ASYNCORE__LONGEST_MS;
+    extra->silence = timeout_ms;
+    extra->active = asyncore__timers_now(d->map);
+    set_timer(d, silent_at(extra));
+    return 0;
+}
+
+static void set_never(asyncore_dispatcher *d)
+{
+    d->extra->silence = -1;
+    asyncore_timer_cancel(&d->extra->timer);
+    set_timer_for_both(d);
+}
+
 int asyncore_set_timeout(asyncore_dispatcher *d, int64_t timeout_ms)
 {
-    asyncore__extra *extra;
-    int64_t silence;
-
     if (!asyncore__in_map(d)) {
         errno = EBADF;
         return -1;
     }
-    if (timeout_ms < 0) {
-        if (d->extra != NULL) {
-            d->extra->silence = 0;
-            asyncore_timer_cancel(&d->extra->timer);
-            set_timer_for_both(d);
-        }
-        return 0;
-    }
-    if (timeout_ms > ASYNCORE__LONGEST_MS)
-        timeout_ms = ASYNCORE__LONGEST_MS;
-    silence = timeout_ms > 0 ? timeout_ms * ASYNCORE__NS_PER_MS : 1;
-    extra = d->extra;
     /* What a handler may do with every message: the timer stays as it is. */
-    if (extra != NULL && extra->silence == silence && d->map->timed) {
-        extra->active = d->map->now;
+    if (d->extra != NULL && d->extra->silence == timeout_ms && d->map->timed) {
+        d->extra->active = d->map->now;
         return 0;
     }
-    extra = asyncore__extra_of(d);
-    if (extra == NULL)
-        return -1;
-    extra->silence = silence;
-    extra->active = asyncore__timers_now(d->map);
-    set_timer(d, extra->active + silence);
+    if (timeout_ms >= 0)
+        return set_anew(d, timeout_ms);
+    if (d->extra != NULL)
+        set_never(d);
     return 0;
 }

@@ -151,11 +151,10 @@ void asyncore_timer_cancel(asyncore_timer *timer)
         take_out(timer->map, timer);
 }
 
-int asyncore__timers_timeout(asyncore_map *map, int timeout)
+int asyncore__timers_timeout(const asyncore_map *map, int timeout)
 {
     int64_t left;
 
-    map->timed = false;
     if (map->timers == NULL || timeout == 0)
         return timeout;
     left = map->timers->when - asyncore__now();
@@ -169,10 +168,9 @@ int asyncore__timers_timeout(asyncore_map *map, int timeout)
 
 void asyncore__timers_wake(asyncore_map *map)
 {
-    if (map->timers != NULL) {
-        (void)asyncore__timers_now(map);
-        map->timed = true;
-    }
+    map->timed = map->timers != NULL;
+    if (map->timed)
+        map->now = asyncore__now();
 }
 
 /* The next beat after now; those between are left out. */
@@ -187,9 +185,6 @@ void asyncore__timers_run(asyncore_map *map, uint64_t last)
     int64_t now = map->now;
     asyncore_timer *timer;
 
-    /* None was set when the wait ended, and those of the turn have to wait. */
-    if (!map->timed)
-        return;
     while ((timer = map->timers) != NULL && timer->when <= now &&
            timer->order <= last && !map->stopping) {
         take_out(map, timer);

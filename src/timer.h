@@ -32,7 +32,7 @@ void asyncore__timer_set(asyncore_timer *timer, asyncore_map *map, int64_t when,
 void asyncore__timers_wake(asyncore_map *map);
 
 /* timeout (milliseconds, -1: for ever), bounded by the first timer. */
-int asyncore__timers_timeout(asyncore_map *map, int timeout);
+int asyncore__timers_timeout(const asyncore_map *map, int timeout);
 
 /* Calls those that were due after the wait, of those that were set when
    map->timer_order was last: one that is set in a turn has to wait for the

@@ -591,6 +591,26 @@ static void switched_by_a_piece(void **state)
     close(peer);
 }
 
+static void no_more_deadlines(chatter *c, const char *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    asynchat_set_frame_timeout(&c->chat, -1);
+}
+
+static void turned_off_by_a_piece(void **state)
+{
+    world *w = world_of(state);
+    int peer;
+    chatter *c = begin(w, &pieces, &peer);
+
+    c->on_piece = no_more_deadlines;
+    tell(w, peer, "abc");
+    assert_lasts(w, c);
+    asyncore_close(base_of(c));
+    close(peer);
+}
+
 /* ---- What happens then -------------------------------------------------- */
 
 static void an_override_has_it_again(void **state)
@@ -993,6 +1013,7 @@ int main(void)
         CASE(nested_turns),
         CASE(switched_from_outside),
         CASE(switched_by_a_piece),
+        CASE(turned_off_by_a_piece),
         CASE(an_override_has_it_again),
         CASE(closed_in_its_handler),
         CASE(silence_is_another_matter),

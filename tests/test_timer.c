@@ -876,7 +876,7 @@ enum { MANY = 1000000 };
 typedef struct one {
     asyncore_timer timer;
     uint64_t order; /* of its last setting */
-    int64_t when;
+    int64_t when, every;
     bool set;
 } one;
 
@@ -912,9 +912,17 @@ static void one_ran(void *arg)
                   (o->when == many.when && o->order < many.last_order);
     many.when = o->when;
     many.last_order = o->order;
-    o->set = false;
-    many.set--;
     many.ran++;
+    if (o->every > 0 && draw(4) > 0) {
+        /* Its next beat was set before it ran. */
+        o->order = many.order++;
+        while (o->when <= clock_now())
+            o->when += o->every;
+    } else {
+        asyncore_timer_cancel(&o->timer);
+        o->set = false;
+        many.set--;
+    }
     if (draw(16) == 0)
         set_one(&many.all[draw(MANY)]);
 }
@@ -927,7 +935,11 @@ static void set_one(one *o)
     o->set = true;
     o->order = many.order++;
     o->when = clock_now() + delay * CLOCK_MS;
-    asyncore_call_later(&o->timer, many.map, delay, one_ran, o);
+    o->every = draw(8) == 0 ? delay * CLOCK_MS : 0;
+    if (o->every > 0)
+        asyncore_call_every(&o->timer, many.map, delay, one_ran, o);
+    else
+        asyncore_call_later(&o->timer, many.map, delay, one_ran, o);
 }
 
 static void a_million(void **state)
