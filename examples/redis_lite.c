@@ -11,7 +11,9 @@
  * next one ends: got_frame, which asynchat gives them whole, is a machine of
  * three states that sets the terminator to match. Many requests may come in
  * one packet, and asynchat sends the replies together. A client that does not
- * read its replies is not read from either.
+ * read its replies is not read from either. It may be silent for as long as it
+ * likes, but a line or a word that it has begun has to be complete after
+ * --timeout seconds (60; 0: never).
  *
  * It knows PING, ECHO, SET (with EX or PX), GET, DEL, EXISTS, INCR, EXPIRE,
  * TTL, DBSIZE, FLUSHALL, QUIT, and as much of COMMAND and CONFIG as redis-cli
@@ -22,6 +24,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,10 +38,12 @@ enum {
     KEPT = 4096             /* of the room for words, between requests */
 };
 
-static const char usage[] = "usage: redis_lite [--backend NAME] "
-                            "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+static const char usage[] =
+    "usage: redis_lite [--backend NAME] [--timeout SECONDS] "
+    "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
 
 static asyncore_map *map;
+static int64_t frame_seconds = 60;
 
 typedef struct client {
     asynchat chat;
@@ -285,6 +290,9 @@ static void accepted(asyncore_dispatcher *d, int fd,
     }
     c->chat.frame_limit = MAX_LINE;
     expect_line(c, REQUEST);
+    if (frame_seconds > 0 &&
+        asynchat_set_frame_timeout(&c->chat, frame_seconds * 1000) < 0)
+        asyncore_close(&c->chat.dispatcher);
 }
 
 static const asyncore_handlers server = {
@@ -307,6 +315,18 @@ static int fail(const char *what)
     return 1;
 }
 
+static bool set(const char *option, const char *value, const char **backend)
+{
+    if (strcmp(option, "--backend") == 0) {
+        *backend = value;
+        return true;
+    }
+    return strcmp(option, "--timeout") == 0 &&
+           text_to_number((struct text){ value, strlen(value) },
+                          &frame_seconds) &&
+           frame_seconds >= 0 && frame_seconds <= INT_MAX;
+}
+
 int main(int argc, char **argv)
 {
     const char *backend = NULL, *where = "127.0.0.1:6380";
@@ -317,11 +337,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return puts(usage) < 0 || fflush(stdout) != 0;
-    if (argc > 2 && strcmp(argv[1], "--backend") == 0) {
-        backend = argv[2];
-        argc -= 2;
+    for (; argc > 2 && set(argv[1], argv[2], &backend); argc -= 2)
         argv += 2;
-    }
     if (argc == 2)
         where = argv[1];
     map = argc <= 2 ? asyncore_map_new(backend) : NULL;

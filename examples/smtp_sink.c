@@ -20,8 +20,9 @@
  *    SIZE without a number), it answers 501 or 502; and "500 Error: bad
  *    syntax" to a NUL, and to what could not be echoed in ASCII;
  *  - a mail has at most 1000 recipients; a client has --timeout seconds (300;
- *    0: for ever) to say something; one that does not read its answers is not
- *    read from;
+ *    0: for ever) to say something, as many to complete a command, and ten
+ *    times as many for a mail's data, however busily it sends; one that does
+ *    not read its answers is not read from;
  *  - of more than --connections clients at once (1000; 0: no limit), or more
  *    than --per-peer (100) from one address or IPv6 network of 64 bits, the
  *    next is told 421.
@@ -43,7 +44,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINGER = 5000 /* ms for the last answer to arrive */ };
+enum {
+    LINGER = 5000, /* ms for the last answer to arrive */
+    DATA_TIMES = 10
+};
 
 static const char usage[] =
     "usage: smtp_sink [--backend NAME] [--maildir DIR] [--size BYTES] "
@@ -99,10 +103,20 @@ void session_forget_mail(session *s)
     s->lost = s->utf8 = false;
 }
 
+/* The times of what is complete at last, in the settings' timeout. */
+static void set_times(session *s, int times)
+{
+    if (settings.timeout > 0 &&
+        asynchat_set_frame_timeout(&s->chat, (int64_t)settings.timeout * 1000 *
+                                                 times) < 0)
+        asyncore_close(&s->chat.dispatcher);
+}
+
 static void expect_command(session *s)
 {
     s->state = COMMAND;
     s->received = 0;
+    set_times(s, 1);
     asynchat_set_terminator(&s->chat, "\r\n", 2);
 }
 
@@ -116,6 +130,7 @@ void session_expect_data(session *s)
 {
     s->state = DATA_BEGINS;
     s->matched = 2;
+    set_times(s, DATA_TIMES);
     asynchat_set_terminator_bytes(&s->chat, 1);
 }
 
@@ -264,6 +279,11 @@ static void session_timeout(asyncore_dispatcher *d)
     session_finish((session *)d);
 }
 
+static void session_late(asynchat *chat)
+{
+    session_timeout(&chat->dispatcher);
+}
+
 static void session_eof(asyncore_dispatcher *d)
 {
     session_finish((session *)d);
@@ -287,6 +307,7 @@ static const asynchat_handlers session_class = {
     },
     .collect_incoming_data = session_data,
     .found_terminator = session_found,
+    .handle_frame_timeout = session_late,
 };
 
 static void accepted(asyncore_dispatcher *d, int fd,

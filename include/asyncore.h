@@ -608,8 +608,11 @@ ASYNCORE_API void asyncore_set_writable(asyncore_dispatcher *d, bool writable);
  * handle_timeout after so many milliseconds of silence, counted from now and
  * anew whenever data is received or sent, a connection is made or one is
  * accepted; -1: never (as at first). That costs a store, not a timer: the
- * clock is that of the turn in which it happens. It ends with the connection,
- * and when d leaves its map. EBADF: d is in no map; ENOMEM.
+ * clock is that of the turn in which it happens. To set the same time again in
+ * a handler, because something else has shown that the peer is alive, costs as
+ * little. Set while d is connecting it bounds how long that may take. It ends
+ * with the connection, and when d leaves its map. EBADF: d is in no map;
+ * ENOMEM.
  */
 ASYNCORE_API int asyncore_set_timeout(asyncore_dispatcher *d,
                                       int64_t timeout_ms);

@@ -54,6 +54,7 @@ static const asyncore__class asynchat_class = {
     .send = asynchat__send,
     .queued = asynchat__queued,
     .shutdown = asynchat__shutdown,
+    .frame_late = asynchat__frame_late,
     .release = release,
 };
 

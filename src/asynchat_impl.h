@@ -28,6 +28,15 @@ void asynchat__drop_input(asynchat *chat);
 char *asynchat__take_buffer(asyncore_map *map);
 void asynchat__give_buffer(asyncore_map *map, char *buffer);
 
+/* ---- asynchat_deadline.c ------------------------------------------------ */
+
+/* Input was looked at, of a chat that has a frame timeout: whether it has
+   ended within a frame, of which at least a byte has come. */
+void asynchat__note_frame(asynchat *chat, bool within);
+
+/* What the class does when a frame is late. */
+void asynchat__frame_late(asyncore_dispatcher *d);
+
 /* ---- asynchat_output.c -------------------------------------------------- */
 
 struct asyncore__cork {

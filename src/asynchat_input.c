@@ -40,6 +40,7 @@ typedef struct parser {
     asyncore__ref ref;
     asynchat *chat;
     const char *at, *end;
+    bool in_steps;
 } parser;
 
 /* ---- What is held back -------------------------------------------------- */
@@ -136,6 +137,8 @@ static int set_terminator(asynchat *chat, const char *delimiter, unsigned mode,
     if (from_outside) {
         if (is_due(chat))
             d->primed = 1;
+        if (d->extra != NULL)
+            d->extra->begun = 0;
         d->held = 0;
         asyncore__update(d);
     }
@@ -414,8 +417,40 @@ static bool parse(parser *p)
             here = parse_bytes(p);
         else
             here = parse_all(p);
+        if (p->in_steps)
+            break;
     }
     return here;
+}
+
+/* The same, of a chat whose frames have a deadline. A step comes at most to
+   the end of a frame. */
+static bool parse_in_steps(parser *p)
+{
+    asynchat *chat = p->chat;
+
+    p->in_steps = true;
+    while (can_go_on(p)) {
+        bool counted = chat->delimiter == NULL && chat->mode == BYTES, within;
+        size_t lacking = chat->count;
+        const char *at = p->at;
+
+        if (!parse(p))
+            return false;
+        /* Under another terminator than before, none has begun. */
+        if (chat->delimiter != NULL)
+            within = chat->count > 0 || chat->matched > 0;
+        else
+            within = counted && chat->mode == BYTES &&
+                     chat->count == lacking - (size_t)(p->at - at);
+        asynchat__note_frame(chat, within);
+    }
+    return true;
+}
+
+static bool has_deadline(const asyncore_dispatcher *d)
+{
+    return d->extra != NULL && d->extra->frame > 0;
 }
 
 /* ---- Reading ------------------------------------------------------------ */
@@ -456,13 +491,13 @@ static void receive(parser *p, char *buffer)
             (void)asyncore__io_failed(d, error);
         return;
     }
-    asyncore__active(d);
     if (held > 0)
         memcpy(buffer, chat->delimiter, held);
     chat->matched = 0;
     p->at = buffer;
     p->end = buffer + held + n;
-    if (!parse(p) || d->draining)
+    asyncore__active(d);
+    if (!(has_deadline(d) ? parse_in_steps(p) : parse(p)) || d->draining)
         return;
     if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
         (void)out_of_memory(p);
@@ -480,7 +515,7 @@ static void parse_held(parser *p)
     /* An empty frame may be due without any: handlers get no NULL. */
     p->at = in != NULL ? in->data + in->begin : "";
     p->end = in != NULL ? in->data + in->end : p->at;
-    if (parse(p) && !d->draining) {
+    if ((has_deadline(d) ? parse_in_steps(p) : parse(p)) && !d->draining) {
         d->primed = p->at < p->end || is_due(chat);
         if (in != NULL && p->at < p->end) {
             in->begin = (size_t)(p->at - in->data);

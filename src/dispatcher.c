@@ -3,6 +3,7 @@
  * asyncore_close, and what it wants to be waited for. The base class's table.
  */
 #include "dispatcher.h"
+#include "extra.h"
 
 #include <errno.h>
 #include <string.h>
@@ -89,7 +90,11 @@ static void set_interest(asyncore_dispatcher *d, unsigned mask)
 {
     if (mask != ASYNCORE__WATCH)
         d->muted = 0;
-    d->interest = (unsigned char)(d->muted ? 0 : mask);
+    if (d->muted)
+        mask = 0;
+    if (d->extra != NULL && (mask & ~d->interest & POLLIN) != 0)
+        asyncore__frame_resumes(d);
+    d->interest = (unsigned char)mask;
     asyncore__map_touch(d);
 }
 

@@ -32,6 +32,9 @@ typedef struct asyncore__class {
     size_t (*queued)(const asyncore_dispatcher *d);
     int (*shutdown)(asyncore_dispatcher *d);
 
+    /* A frame is late; NULL where there are no frames. */
+    void (*frame_late)(asyncore_dispatcher *d);
+
     /* Frees what it holds, before d->fd is closed. */
     void (*release)(asyncore_dispatcher *d);
 } asyncore__class;
@@ -140,6 +143,17 @@ void asyncore__fed(asyncore_map *map);
 
 /* Bounds timeout by the end of the wait, if there is one. */
 int asyncore__starved_timeout(asyncore_map *map, int timeout);
+
+/* ---- timeout.c: of a d that has extra->frame set ----------------------- */
+
+/* The first byte of a frame has come, just now. */
+void asyncore__frame_begins(asyncore_dispatcher *d);
+
+/* extra->frame is new: it holds for the frame that has begun, too. */
+void asyncore__frame_timeout_changed(asyncore_dispatcher *d);
+
+/* d, which has an extra, is read from again: its time begins anew. */
+void asyncore__frame_resumes(asyncore_dispatcher *d);
 
 /* ---- dispatch.c -------------------------------------------------------- */
 

@@ -83,7 +83,8 @@ struct asyncore_map {
     struct asyncore__resolver *resolver; /* see resolver.c; NULL: none yet */
 
     asyncore_timer *timers; /* a heap: see timer.c */
-    int64_t now;            /* when this turn's wait ended, if one is set */
+    int64_t now;            /* by the clock, when timeouts looked last ... */
+    bool timed;             /* ... in this turn, after its wait */
     uint64_t timer_order;
 
     /* asynchat's receive buffer, and what it gathers to send: lent to one

@@ -45,6 +45,7 @@ file_dispatcher 5
 asynchat_impl 6
 asynchat 6
 asynchat_input 6
+asynchat_deadline 6
 asynchat_output 6
 '
 

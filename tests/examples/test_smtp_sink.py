@@ -392,6 +392,37 @@ class TestUnlikeSmtpd(SmtpCase):
         self.assertEqual(self.ask(speaking, b"NOOP"), OK)
         self.assert_stops(server)
 
+    def test_a_byte_at_a_time(self):
+        """A command has the same time, and a mail's data much more."""
+        server = self.serve("--timeout", "1")
+        slow = self.connect(server)
+        self.hear(slow)
+        patient = self.connect(server)
+        self.hear(patient)
+        for command in (HELO, b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA"):
+            self.ask(patient, command)
+        slow.settimeout(0.1)
+        started = time.monotonic()
+        answer = None
+        while answer is None:
+            slow.sendall(b"N")
+            patient.sendall(b"x")
+            self.assertLess(time.monotonic() - started, DEADLINE)
+            try:
+                answer = slow.recv(100)
+            except socket.timeout:
+                pass
+        self.assertGreaterEqual(time.monotonic() - started, 0.9)
+        self.assertEqual(answer, b"421 Error: timeout\r\n")
+        for _ in range(10):
+            patient.sendall(b"x")
+            time.sleep(0.1)
+        self.assertEqual(self.ask(patient, b"\r\n."), OK)
+        self.assertEqual(self.ask(patient, b"NOOP"), OK)
+        status, printed, errors = server.stop(signal.SIGTERM)
+        self.assertEqual((status, errors), (0, b""))
+        self.assertRegex(printed, rb"\nb'x{11,}'\n")
+
     def test_no_timeout(self):
         server = self.serve("--timeout", "0")
         self.assert_serves(server)
