@@ -426,6 +426,15 @@ ASYNCORE_API int asyncore_add_channel(asyncore_dispatcher *d,
 /* SO_REUSEADDR (POSIX, socket(7)); errors are ignored, as in Python. */
 ASYNCORE_API void asyncore_set_reuse_addr(asyncore_dispatcher *d);
 
+/*
+ * SO_REUSEPORT (socket(7)), before asyncore_bind: several sockets of one user
+ * may be bound to one port, and Linux shares the connections out among those
+ * that listen: a listener for each thread's map. As setsockopt(2): EBADF,
+ * ENOPROTOOPT where the system has no such thing. Not for unix sockets
+ * (EOPNOTSUPP, but older kernels do not say so).
+ */
+ASYNCORE_API int asyncore_set_reuse_port(asyncore_dispatcher *d);
+
 /* As bind(2). */
 ASYNCORE_API int asyncore_bind(asyncore_dispatcher *d,
                                const asyncore_address *address);

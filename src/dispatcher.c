@@ -349,6 +349,11 @@ void asyncore_set_reuse_addr(asyncore_dispatcher *d)
     errno = error;
 }
 
+int asyncore_set_reuse_port(asyncore_dispatcher *d)
+{
+    return asyncore__sock_reuse_port(d->fd);
+}
+
 int asyncore_bind(asyncore_dispatcher *d, const asyncore_address *address)
 {
     return asyncore__sock_bind(d->fd, &address->any, address->size);

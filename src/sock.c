@@ -88,6 +88,18 @@ int asyncore__sock_reuse_address(int fd)
     return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 }
 
+int asyncore__sock_reuse_port(int fd)
+{
+#ifdef SO_REUSEPORT
+    int on = 1;
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+#else
+    (void)fd;
+    errno = ENOPROTOOPT;
+    return -1;
+#endif
+}
+
 void asyncore__sock_take_v4(int fd)
 {
     int off = 0;

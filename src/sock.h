@@ -23,6 +23,7 @@ int asyncore__sock_accept(int fd, struct sockaddr *peer, socklen_t *size);
 int asyncore__sock_bind(int fd, const struct sockaddr *address, socklen_t size);
 int asyncore__sock_listen(int fd, int backlog);
 int asyncore__sock_reuse_address(int fd);
+int asyncore__sock_reuse_port(int fd); /* ENOPROTOOPT: none here */
 /* Has an IPv6 socket take IPv4 too, where it does not anyway. */
 void asyncore__sock_take_v4(int fd);
 

@@ -165,6 +165,44 @@ static void failures(void **state)
     assert_answers(&address);
 }
 
+static int bind_with_reuse_port(asyncore_dispatcher *d,
+                                const asyncore_address *address)
+{
+    assert_int_equal(asyncore_dispatcher_init(d, &server, -1, map), 0);
+    assert_int_equal(asyncore_create_socket(d, AF_INET, SOCK_STREAM), 0);
+    if (asyncore_set_reuse_port(d) < 0) {
+        assert_int_equal(errno, ENOPROTOOPT);
+        skip();
+    }
+    return asyncore_bind(d, address);
+}
+
+static void one_port_for_several(void **state)
+{
+    static asyncore_dispatcher first, second, other;
+    asyncore_address address;
+
+    (void)state;
+    asyncore_address_parse(&address, "127.0.0.1:0");
+    assert_int_equal(bind_with_reuse_port(&first, &address), 0);
+    assert_int_equal(asyncore_getsockname(&first, &address), 0);
+    assert_int_equal(bind_with_reuse_port(&second, &address), 0);
+    assert_int_equal(asyncore_listen(&first, 5), 0);
+    assert_int_equal(asyncore_listen(&second, 5), 0);
+    /* Who does not ask for it has no part in it. */
+    asyncore_dispatcher_init(&other, &server, -1, map);
+    assert_int_equal(asyncore_create_socket(&other, AF_INET, SOCK_STREAM), 0);
+    assert_int_equal(asyncore_bind(&other, &address), -1);
+    assert_int_equal(errno, EADDRINUSE);
+    /* Either of the two, and the one that is left. */
+    assert_answers(&address);
+    asyncore_close(&first);
+    assert_answers(&address);
+    asyncore_close(&second);
+    assert_int_equal(asyncore_set_reuse_port(&second), -1);
+    assert_int_equal(errno, EBADF);
+}
+
 static void path_of_a_live_server(void **state)
 {
     asyncore_address address;
@@ -234,6 +272,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ports, set_up, tear_down),
         cmocka_unit_test_setup_teardown(both_families, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_port_for_several, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(path_of_a_live_server, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(path_of_a_server_with_no_time, set_up,
