@@ -22,6 +22,7 @@ static const asyncore__class dispatcher_class = {
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
             .handle_timeout = asyncore__handle_timeout,
+            .handle_stop = asyncore__handle_stop,
             .recv = asyncore__recv,
             .send = asyncore__send,
             .log = asyncore__log,
@@ -43,7 +44,7 @@ static int fail(int error)
 
 bool asyncore__needs_asking(const asyncore_dispatcher *d)
 {
-    return d->accepting || d->handlers->readable != NULL ||
+    return d->accepting || d->finishing || d->handlers->readable != NULL ||
            d->handlers->writable != NULL;
 }
 

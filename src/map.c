@@ -292,6 +292,7 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
     d->registered = 0;
     d->listed = 0;
+    d->finishing = 0;
     slot->d = NULL;
     slot->serial = ++map->serial;
     map->count--;
@@ -412,7 +413,15 @@ void asyncore_close_all(asyncore_map *map)
             break;
         asyncore__map_reap(map);
     }
+    if (map->depth == 0)
+        asyncore__map_finished(map);
     asyncore__map_release(map);
+}
+
+void asyncore__map_finished(asyncore_map *map)
+{
+    map->finishing = 0;
+    asyncore_timer_cancel(&map->linger);
 }
 
 size_t asyncore_map_count(asyncore_map *map)

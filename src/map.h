@@ -69,6 +69,9 @@ struct asyncore_map {
 
     asyncore_signal_handler *signals; /* see signals.c */
 
+    int finishing;         /* asyncore_stop_when_done: see stop.c; 0: no */
+    asyncore_timer linger; /* until when */
+
     asyncore_timer *timers; /* a heap: see timer.c */
     int64_t now;            /* when this turn's wait ended, if one is set */
     uint64_t timer_order;
@@ -136,6 +139,9 @@ void asyncore__map_begin_end(asyncore_dispatcher *d);
 bool asyncore__map_is_ending(const asyncore_map *map,
                              const asyncore_dispatcher *d);
 void asyncore__map_unevict(asyncore_dispatcher *d);
+
+/* asyncore_stop_when_done is over. */
+void asyncore__map_finished(asyncore_map *map);
 
 /* All the poller's registrations are void: a new start. */
 void asyncore__map_renew(asyncore_map *map);

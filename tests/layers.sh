@@ -33,6 +33,7 @@ io 3
 listener 3
 dispatch 3
 timeout 3
+stop 3
 loop 4
 output 5
 dispatcher_with_send 5
