@@ -281,7 +281,7 @@ typedef struct asyncore_handlers {
 
     /*
      * asyncore_stop_when_done: what d had received has been given to
-     * handle_read, and nothing more need be taken on. Always from the loop.
+     * handle_read, and d is to end. Always from the loop.
      * A class that has yet to answer, or to say a last word, does so, and
      * then calls asyncore_shutdown or asyncore_close; one that does nothing
      * goes on until it ends by itself. Not for a connection that is half-closed
@@ -744,7 +744,8 @@ ASYNCORE_API void asyncore_stop(asyncore_map *map);
  *  - What has been received by now is read. A connection that has nothing
  *    unread any more gets handle_stop, which half-closes it behind what is
  *    queued. Everything gets a turn first, so that what one has sent can
- *    still reach another.
+ *    still reach another. One that does not stop sending gets it after half
+ *    of linger_ms.
  *  - Connections end as ever, with handle_close, when the peer has finished
  *    too. Those made meanwhile are left to themselves.
  *  - When the map is empty the loop ends, whatever timers are set. After

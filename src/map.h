@@ -70,7 +70,8 @@ struct asyncore_map {
     asyncore_signal_handler *signals; /* see signals.c */
 
     int finishing;         /* asyncore_stop_when_done: see stop.c; 0: no */
-    asyncore_timer linger; /* until when */
+    asyncore_timer linger; /* set to the half, and then the end, of */
+    int64_t linger_ms;
 
     asyncore_timer *timers; /* a heap: see timer.c */
     int64_t now;            /* when this turn's wait ended, if one is set */

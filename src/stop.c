@@ -84,6 +84,22 @@ static void lingered(void *arg)
     asyncore_stop(map);
 }
 
+/* A peer that sends without an end is told in the middle, so that it sees the
+   end of what we say before it is cut off. */
+static void half_over(void *arg)
+{
+    asyncore_map *map = arg;
+    asyncore_dispatcher *d;
+
+    for (int fd = -1; (d = asyncore_map_next(map, fd)) != NULL;) {
+        fd = d->fd;
+        if (d->finishing)
+            tell(d);
+    }
+    (void)asyncore_call_later(
+        &map->linger, map, map->linger_ms - map->linger_ms / 2, lingered, map);
+}
+
 void asyncore_stop_when_done(asyncore_map *map, int64_t linger_ms)
 {
     map = asyncore__map(map);
@@ -93,10 +109,12 @@ void asyncore_stop_when_done(asyncore_map *map, int64_t linger_ms)
     asyncore__map_enter(map);
     if (map->finishing == 0)
         begin(map);
+    map->linger_ms = linger_ms;
     if (linger_ms < 0)
         asyncore_timer_cancel(&map->linger);
     else
-        (void)asyncore_call_later(&map->linger, map, linger_ms, lingered, map);
+        (void)asyncore_call_later(&map->linger, map, linger_ms / 2, half_over,
+                                  map);
     asyncore__map_leave(map);
     asyncore__map_release(map);
 }

@@ -287,6 +287,29 @@ static void who_does_not_go_is_cut_off(void **state)
     close(stuffed);
 }
 
+static void who_does_not_stop_sending_is_told_anyway(void **state)
+{
+    world *w = world_of(state);
+    char data[4096];
+    ssize_t n = 1;
+    int peer;
+
+    make(w, &echo, &peer);
+    peer_write(peer, "much of it", 10);
+    freeze();
+    asyncore_stop_when_done(w->map, LINGER);
+    for (int i = 0; i < LINGER && n != 0; i++) {
+        peer_write(peer, "more", PIECE);
+        run_turns(w->map, 1);
+        n = recv(peer, data, sizeof data, MSG_DONTWAIT);
+        clock_advance(CLOCK_MS);
+    }
+    assert_int_equal(n, 0);
+    close(peer);
+    assert_int_equal(asyncore_loop(w->map, -1, -1), 0);
+    assert_in_range(passed(), LINGER / 2, LINGER / 2 + 2);
+}
+
 static void there_need_be_no_end(void **state)
 {
     world *w = world_of(state);
@@ -942,6 +965,7 @@ int main(void)
         STOP(what_comes_later_is_not_waited_for),
         STOP(what_is_queued_is_sent),
         STOP(who_does_not_go_is_cut_off),
+        STOP(who_does_not_stop_sending_is_told_anyway),
         STOP(there_need_be_no_end),
         STOP(asyncore_stop_is_for_now),
         STOP(who_waits_for_a_listener_is_served),
