@@ -194,7 +194,7 @@ int main(int argc, char **argv)
         return fail(where);
     status = say_where(&address);
     if (status == 0)
-        status = w.count > 0 ? workers_run(&w) : run_alone();
+        status = w.count > 0 ? workers_run() : run_alone();
     if (address.any.sa_family == AF_UNIX)
         unlink(address.un.sun_path);
     return status;

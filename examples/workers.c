@@ -40,14 +40,20 @@ struct worker {
     asyncore_timer restart;
 };
 
-static struct workers *all;
+static const struct workers *all;
+static struct worker *each; /* of them */
 static asyncore_map *map;
 static asyncore_signal_handler interrupt, terminate;
 static enum { SERVING, STOPPING, STOPPED } state; /* STOPPED: by force */
 static bool failed;
 static struct worker *self; /* in a process that is a worker */
 
-/* ---- Threads and processes: the worker --------------------------------- */
+static void complain(const char *what)
+{
+    fprintf(stderr, "%s: %s: %s\n", all->name, what, strerror(errno));
+}
+
+/* ---- In a worker ------------------------------------------------------- */
 
 /* Off the map, the leash does not keep the loop going. */
 static void stop_serving(void *arg)
@@ -108,6 +114,8 @@ static int run_process(struct worker *w)
     if (w->map != NULL &&
         asyncore_signal(&terminate, w->map, SIGTERM, stop_serving, w) == 0)
         result = serve(w);
+    if (result < 0)
+        complain("worker");
     if (w->map != NULL)
         asyncore_map_free(w->map);
     return result < 0;
@@ -128,8 +136,8 @@ static void become(struct worker *w)
 {
     self = w;
     for (int i = 0; i < all->count; i++) {
-        if (&all->each[i] != w)
-            asyncore_close(&all->each[i].listener);
+        if (&each[i] != w)
+            asyncore_close(&each[i].listener);
     }
     asyncore_map_free(map);
 }
@@ -189,11 +197,6 @@ static int start(struct worker *w)
 
 /* ---- Their end ---------------------------------------------------------- */
 
-static void complain(const char *what)
-{
-    fprintf(stderr, "%s: %s: %s\n", all->name, what, strerror(errno));
-}
-
 static void start_again(void *arg)
 {
     struct worker *w = arg;
@@ -222,7 +225,7 @@ static void stop(void *arg)
 {
     (void)arg;
     for (int i = 0; i < all->count; i++) {
-        struct worker *w = &all->each[i];
+        struct worker *w = &each[i];
         if (state != SERVING) {
             end_now(w);
             continue;
@@ -300,22 +303,22 @@ static int listen_path(struct worker *w, bool first, const char *path)
 {
     if (first)
         return asyncore_listen_on(&w->listener, path, SOMAXCONN);
-    return asyncore_set_socket(&w->listener, dup(all->each->listener.fd));
+    return asyncore_set_socket(&w->listener, dup(each->listener.fd));
 }
 
-int workers_listen(struct workers *workers, const char *where,
+int workers_listen(const struct workers *workers, const char *where,
                    asyncore_address *bound)
 {
     all = workers;
-    all->each = calloc((size_t)all->count, sizeof *all->each);
+    each = calloc((size_t)all->count, sizeof *each);
     map = asyncore_map_new("poll");
-    if (map == NULL || all->each == NULL ||
+    if (map == NULL || each == NULL ||
         asyncore_address_resolve(bound, where) < 0)
         return -1;
     asyncore_signal(&interrupt, map, SIGINT, stop, NULL);
     asyncore_signal(&terminate, map, SIGTERM, stop, NULL);
     for (int i = 0; i < all->count; i++) {
-        struct worker *w = &all->each[i];
+        struct worker *w = &each[i];
         asyncore_dispatcher_init(&w->leash, &leash, -1, map);
         asyncore_dispatcher_init(&w->listener, all->server, -1, map);
         if ((bound->any.sa_family == AF_UNIX
@@ -328,11 +331,10 @@ int workers_listen(struct workers *workers, const char *where,
     return 0;
 }
 
-int workers_run(struct workers *workers)
+int workers_run(void)
 {
-    all = workers;
     for (int i = 0; i < all->count && !failed && self == NULL; i++) {
-        if (start(&all->each[i]) < 0) {
+        if (start(&each[i]) < 0) {
             complain("worker");
             failed = true;
             stop(NULL);
@@ -346,7 +348,7 @@ int workers_run(struct workers *workers)
         exit(run_process(self));
     asyncore_map_free(map);
     for (int i = 0; i < all->count; i++)
-        asyncore_close(&all->each[i].listener);
-    free(all->each);
+        asyncore_close(&each[i].listener);
+    free(each);
     return failed;
 }

@@ -7,7 +7,7 @@
  *
  *     if (workers_listen(&w, "0.0.0.0:8007", &address) < 0)
  *         ...
- *     status = workers_run(&w);
+ *     status = workers_run();
  *
  * Threads are one program in one memory: cheaper, and one crash ends all.
  * Processes fall alone, and are started anew.
@@ -24,17 +24,16 @@ struct workers {
     const asyncore_handlers *server; /* the class of their listeners */
     int64_t linger_ms;               /* see asyncore_stop_when_done */
     const char *name;                /* the program's, for messages */
-
-    struct worker *each; /* private */
 };
 
 /*
  * Listens, with a socket for each worker, at the address; *bound tells what
  * it has become. A port has several sockets (SO_REUSEPORT), among which the
  * kernel shares the connections out. A path can have one only, of which all
- * workers accept.
+ * workers accept. w must stay. EADDRINUSE, also where another server shares
+ * the port already.
  */
-int workers_listen(struct workers *w, const char *address,
+int workers_listen(const struct workers *w, const char *address,
                    asyncore_address *bound);
 
 /*
@@ -42,6 +41,6 @@ int workers_listen(struct workers *w, const char *address,
  * they are done; at the second they are stopped. What goes wrong is told on
  * stderr. The status to exit with.
  */
-int workers_run(struct workers *w);
+int workers_run(void);
 
 #endif
