@@ -318,7 +318,6 @@ static void introduce(struct client *c, const char *name)
     if (strcasecmp(name, "/quit") == 0) {
         do_quit(c, NULL);
     } else if (may_be_called(c, name)) {
-        asyncore_timer_cancel(&c->patience);
         name_it(c->name, name);
         chat_tell(c, "* Hello, %s! Type to talk; /help tells the rest.", name);
         enter(c, &lobby);

@@ -18,9 +18,8 @@ enum {
 
 struct client {
     asynchat chat;
-    asyncore_timer patience; /* set until there is a name */
-    struct room *room;       /* NULL: has no name yet, or has left */
-    const char *end;         /* what the others hear of it */
+    struct room *room; /* NULL: has no name yet, or has left */
+    const char *end;   /* what the others hear of it */
     char name[NAME_SIZE + 1];
     struct telnet telnet;
 };

@@ -8,7 +8,7 @@
  *
  * Every client is an asynchat whose frames are lines, behind a recv that takes
  * telnet's commands out. What the lines do is in chat_room.c. It ends by
- * Ctrl-C, when all have been told.
+ * Ctrl-C, within a second, when all have been told; by another at once.
  */
 #include "chat_room.h"
 
@@ -20,7 +20,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 60000 }; /* with those who do not tell their name */
+enum {
+    PATIENCE_MS = 60000, /* with those who tell no name, or do not listen */
+    STOP_MS = 700
+};
 
 static const char usage[] = "usage: chat_server [--backend NAME] "
                             "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
@@ -95,11 +98,27 @@ static void client_close(asyncore_dispatcher *d)
         ((struct client *)d)->end = "has lost the connection";
 }
 
+static void client_timeout(asyncore_dispatcher *d)
+{
+    struct client *c = (struct client *)d;
+
+    if (c->room == NULL)
+        chat_goodbye(c, "No name? Another time, then. Goodbye!", NULL);
+    else if (asyncore_queued(d) > 0)
+        asyncore_base(d)->handle_timeout(d);
+}
+
+/* Nobody has to hear of all the others' leaving now. */
+static void client_stop(asyncore_dispatcher *d)
+{
+    chat_goodbye((struct client *)d, "The server is closing down. Goodbye!",
+                 NULL);
+}
+
 static void client_free(asyncore_dispatcher *d)
 {
     struct client *c = (struct client *)d;
 
-    asyncore_timer_cancel(&c->patience);
     chat_leave(c, c->end);
     free(c);
 }
@@ -111,15 +130,12 @@ static const asynchat_handlers client = {
     .dispatcher.handle_drain = client_drain,
     .dispatcher.handle_eof = client_eof,
     .dispatcher.handle_close = client_close,
+    .dispatcher.handle_timeout = client_timeout,
+    .dispatcher.handle_stop = client_stop,
     .dispatcher.handle_free = client_free,
     .handle_frame = got_line,
     .handle_overflow = line_too_long,
 };
-
-static void lose_patience(void *arg)
-{
-    chat_goodbye(arg, "No name? Another time, then. Goodbye!", NULL);
-}
 
 static void accepted(asyncore_dispatcher *d, int fd,
                      const asyncore_address *peer)
@@ -140,8 +156,8 @@ static void accepted(asyncore_dispatcher *d, int fd,
         c->end = "has left";
         c->chat.frame_limit = LINE_SIZE;
         asynchat_set_terminator(&c->chat, "\n", 1);
-        asyncore_call_later(&c->patience, d->map, PATIENCE_MS, lose_patience,
-                            c);
+        if (asyncore_set_timeout(&c->chat.dispatcher, PATIENCE_MS) < 0)
+            asyncore_close(&c->chat.dispatcher);
         chat_tell(c, "* Welcome to the chat. What is your name?");
     }
 }
@@ -157,16 +173,16 @@ static int fail(const char *what)
     return 1;
 }
 
-/* Nobody has to hear of all the others' leaving now. When the last has left,
-   the loop ends. */
-static void close_down(void *arg)
+static void stop(void *arg)
 {
-    struct client *c;
+    static bool again;
 
     (void)arg;
-    asyncore_close(&listener);
-    for (int fd = -1; (c = chat_next(&fd)) != NULL;)
-        chat_goodbye(c, "The server is closing down. Goodbye!", NULL);
+    if (again)
+        asyncore_stop(chat_map);
+    else
+        asyncore_stop_when_done(chat_map, STOP_MS);
+    again = true;
 }
 
 int main(int argc, char **argv)
@@ -191,8 +207,8 @@ int main(int argc, char **argv)
         return 2;
     }
 
-    asyncore_signal(&interrupt, chat_map, SIGINT, close_down, NULL);
-    asyncore_signal(&terminate, chat_map, SIGTERM, close_down, NULL);
+    asyncore_signal(&interrupt, chat_map, SIGINT, stop, NULL);
+    asyncore_signal(&terminate, chat_map, SIGTERM, stop, NULL);
     asyncore_dispatcher_init(&listener, &server, -1, chat_map);
     if (asyncore_listen_on(&listener, where, SOMAXCONN) < 0 ||
         asyncore_getsockname(&listener, &address) < 0)

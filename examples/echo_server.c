@@ -6,9 +6,15 @@
  *     echo_server unix:/tmp/echo &   socat - UNIX:/tmp/echo
  *
  * A client that does not read what comes back is not read from either: none
- * can make the server's memory grow. It ends by Ctrl-C.
+ * can make the server's memory grow. One that for --timeout seconds (300; 0:
+ * for ever) neither sends nor reads is cut off.
+ *
+ * It ends by Ctrl-C, within a second: first everybody gets what is his. With
+ * a second Ctrl-C it ends at once. With --threads or --processes it serves on
+ * several cores: see workers.h.
  */
-#include <asyncore.h>
+#include "workers.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,12 +22,18 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] = "usage: echo_server [--backend NAME] "
-                            "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+enum { LINGER_MS = 700 };
+
+static const char usage[] =
+    "usage: echo_server [--backend NAME] [--timeout SECONDS] "
+    "[--threads N | --processes N] "
+    "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+
+static int64_t timeout_ms = 300000;
 
 static void echo_read(asyncore_dispatcher *d)
 {
-    static char data[65536];
+    char data[65536];
     ssize_t n = asyncore_recv(d, data, sizeof data);
 
     if (n > 0 && asyncore_send(d, data, (size_t)n) > 0 &&
@@ -63,6 +75,8 @@ static void accepted(asyncore_dispatcher *d, int fd,
         close(fd);
     else if (asyncore_dispatcher_with_send_init(c, &echo, fd, d->map) < 0)
         free(c);
+    else if (asyncore_set_timeout(&c->dispatcher, timeout_ms) < 0)
+        asyncore_close(&c->dispatcher);
 }
 
 static const asyncore_handlers server = {
@@ -70,57 +84,117 @@ static const asyncore_handlers server = {
     .handle_accepted = accepted,
 };
 
-/* These stay to the end, so that a second signal finds them still. */
-static asyncore_map *map;
-static asyncore_signal_handler interrupt, terminate;
-
-static void stop(void *arg)
-{
-    (void)arg;
-    asyncore_stop(map);
-}
-
 static int fail(const char *what)
 {
     fprintf(stderr, "echo_server: %s: %s\n", what, strerror(errno));
     return 1;
 }
 
+static int say_where(const asyncore_address *address)
+{
+    char text[ASYNCORE_ADDRESS_TEXT];
+
+    asyncore_address_format(address, text, sizeof text);
+    if (printf("listening on %s\n", text) < 0 || fflush(stdout) != 0)
+        return fail("standard output");
+    return 0;
+}
+
+/* These stay to the end, so that a second signal finds them still. */
+static asyncore_map *map;
+static asyncore_dispatcher listener;
+static asyncore_signal_handler interrupt, terminate;
+
+static void stop(void *arg)
+{
+    static bool again;
+
+    (void)arg;
+    if (again)
+        asyncore_stop(map);
+    else
+        asyncore_stop_when_done(map, LINGER_MS);
+    again = true;
+}
+
+static int listen_alone(const char *where, asyncore_address *bound)
+{
+    asyncore_signal(&interrupt, map, SIGINT, stop, NULL);
+    asyncore_signal(&terminate, map, SIGTERM, stop, NULL);
+    asyncore_dispatcher_init(&listener, &server, -1, map);
+    if (asyncore_listen_on(&listener, where, SOMAXCONN) < 0)
+        return -1;
+    return asyncore_getsockname(&listener, bound);
+}
+
+static int run_alone(void)
+{
+    int status = asyncore_loop(map, -1, -1) < 0 ? fail("loop") : 0;
+
+    asyncore_close_all(map);
+    return status;
+}
+
+/* ---- The command line --------------------------------------------------- */
+
+static int read_number(const char *text)
+{
+    bool is_number =
+        *text != '\0' && strspn(text, "0123456789") == strlen(text);
+
+    return is_number && strlen(text) < 9 ? atoi(text) : -1;
+}
+
+/* The first argument that is no option, or NULL for misuse. */
+static char **read_options(char **argv, struct workers *w)
+{
+    for (argv++; *argv != NULL && strncmp(*argv, "--", 2) == 0; argv += 2) {
+        int n = argv[1] != NULL ? read_number(argv[1]) : -1;
+        if (strcmp(*argv, "--backend") == 0 && argv[1] != NULL) {
+            w->backend = argv[1];
+        } else if (strcmp(*argv, "--timeout") == 0 && n >= 0) {
+            timeout_ms = n > 0 ? (int64_t)n * 1000 : -1;
+        } else if ((strcmp(*argv, "--threads") == 0 ||
+                    strcmp(*argv, "--processes") == 0) &&
+                   n > 0 && n <= 1000 && w->count == 0) {
+            w->count = n;
+            w->processes = strcmp(*argv, "--processes") == 0;
+        } else {
+            return NULL;
+        }
+    }
+    return argv;
+}
+
 int main(int argc, char **argv)
 {
-    const char *backend = NULL, *where = "127.0.0.1:8007";
-    char text[ASYNCORE_ADDRESS_TEXT];
+    const char *where = "127.0.0.1:8007";
+    struct workers w = {
+        .name = "echo_server",
+        .server = &server,
+        .linger_ms = LINGER_MS,
+    };
     asyncore_address address;
-    asyncore_dispatcher d;
-    int status = 0;
+    int status;
 
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return puts(usage) < 0 || fflush(stdout) != 0;
-    if (argc > 2 && strcmp(argv[1], "--backend") == 0) {
-        backend = argv[2];
-        argc -= 2;
-        argv += 2;
-    }
-    if (argc == 2)
-        where = argv[1];
-    map = argc <= 2 ? asyncore_map_new(backend) : NULL;
+    argv = read_options(argv, &w);
+    if (argv != NULL && *argv != NULL)
+        where = *argv++;
+    map = argv != NULL && *argv == NULL ? asyncore_map_new(w.backend) : NULL;
     if (map == NULL || asyncore_address_resolve(&address, where) < 0) {
         fprintf(stderr, "%s\n", usage);
         return 2;
     }
-
-    asyncore_signal(&interrupt, map, SIGINT, stop, NULL);
-    asyncore_signal(&terminate, map, SIGTERM, stop, NULL);
-    asyncore_dispatcher_init(&d, &server, -1, map);
-    if (asyncore_listen_on(&d, where, SOMAXCONN) < 0 ||
-        asyncore_getsockname(&d, &address) < 0)
+    if (w.count > 0)
+        asyncore_map_free(map); /* each of them makes its own */
+    if ((w.count > 0 ? workers_listen(&w, where, &address)
+                     : listen_alone(where, &address)) < 0)
         return fail(where);
-    asyncore_address_format(&address, text, sizeof text);
-    if (printf("listening on %s\n", text) < 0 || fflush(stdout) != 0)
-        status = fail("standard output");
-    else if (asyncore_loop(map, -1, -1) < 0)
-        status = fail(text);
-    asyncore_close_all(map);
+    status = say_where(&address);
+    if (status == 0)
+        status = w.count > 0 ? workers_run() : run_alone();
     if (address.any.sa_family == AF_UNIX)
         unlink(address.un.sun_path);
     return status;

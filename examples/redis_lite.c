@@ -18,7 +18,8 @@
  * It knows PING, ECHO, SET (with EX or PX), GET, DEL, EXISTS, INCR, EXPIRE,
  * TTL, DBSIZE, FLUSHALL, QUIT, and as much of COMMAND and CONFIG as redis-cli
  * and redis-benchmark ask for. Its replies are redis-server's, errors too. The
- * keys, redis_keys.c, are kept in memory only. It ends by Ctrl-C.
+ * keys, redis_keys.c, are kept in memory only. It ends by Ctrl-C, within a
+ * second, when all requests that have come are answered; by another at once.
  */
 #include "redis_commands.h"
 
@@ -35,7 +36,9 @@
 enum {
     MAX_LINE = 65536,
     MAX_REQUEST = 16 << 20, /* bytes of its words together */
-    KEPT = 4096             /* of the room for words, between requests */
+    KEPT = 4096,            /* of the room for words, between requests */
+    PATIENCE_MS = 60000,    /* with those who do not take their replies */
+    STOP_MS = 700
 };
 
 static const char usage[] =
@@ -252,6 +255,12 @@ static void client_eof(asyncore_dispatcher *d)
         asyncore_close(d);
 }
 
+static void client_timeout(asyncore_dispatcher *d)
+{
+    if (asyncore_queued(d) > 0)
+        asyncore_base(d)->handle_timeout(d);
+}
+
 static void client_free(asyncore_dispatcher *d)
 {
     client *c = (client *)d;
@@ -265,6 +274,7 @@ static const asynchat_handlers client_class = {
         .name = "client",
         .handle_drain = client_drain,
         .handle_eof = client_eof,
+        .handle_timeout = client_timeout,
         .handle_free = client_free,
     },
     .handle_frame = got_frame,
@@ -290,8 +300,9 @@ static void accepted(asyncore_dispatcher *d, int fd,
     }
     c->chat.frame_limit = MAX_LINE;
     expect_line(c, REQUEST);
-    if (frame_seconds > 0 &&
-        asynchat_set_frame_timeout(&c->chat, frame_seconds * 1000) < 0)
+    if (asyncore_set_timeout(&c->chat.dispatcher, PATIENCE_MS) < 0 ||
+        (frame_seconds > 0 &&
+         asynchat_set_frame_timeout(&c->chat, frame_seconds * 1000) < 0))
         asyncore_close(&c->chat.dispatcher);
 }
 
@@ -305,8 +316,14 @@ static asyncore_signal_handler interrupt, terminate;
 
 static void stop(void *arg)
 {
+    static bool again;
+
     (void)arg;
-    asyncore_stop(map);
+    if (again)
+        asyncore_stop(map);
+    else
+        asyncore_stop_when_done(map, STOP_MS);
+    again = true;
 }
 
 static int fail(const char *what)

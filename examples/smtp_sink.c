@@ -29,7 +29,8 @@
  *
  * In this file are the frames, commands up to CRLF and data up to CRLF.CRLF,
  * taken in Python's way: a mail may come in any number of pieces, which
- * session_data collects. It ends by Ctrl-C.
+ * session_data collects. It ends by Ctrl-C, within a second, when the answers
+ * that are due have been given; by another at once.
  */
 #include "smtp_sink.h"
 #include "smtp_store.h"
@@ -46,7 +47,8 @@
 
 enum {
     LINGER = 5000, /* ms for the last answer to arrive */
-    DATA_TIMES = 10
+    DATA_TIMES = 10,
+    STOP_MS = 700 /* and for all of them */
 };
 
 static const char usage[] =
@@ -284,6 +286,14 @@ static void session_late(asynchat *chat)
     session_timeout(&chat->dispatcher);
 }
 
+/* RFC 5321, 3.8: a mail of which the end is missing stays its sender's. */
+static void session_stop(asyncore_dispatcher *d)
+{
+    session_answer((session *)d, "421 Service not available, closing "
+                                 "transmission channel");
+    session_finish((session *)d);
+}
+
 static void session_eof(asyncore_dispatcher *d)
 {
     session_finish((session *)d);
@@ -302,6 +312,7 @@ static const asynchat_handlers session_class = {
         .name = "session",
         .handle_drain = session_drain,
         .handle_timeout = session_timeout,
+        .handle_stop = session_stop,
         .handle_eof = session_eof,
         .handle_free = session_free,
     },
@@ -349,8 +360,14 @@ static asyncore_signal_handler interrupt, terminate;
 
 static void stop(void *arg)
 {
+    static bool again;
+
     (void)arg;
-    asyncore_stop(map);
+    if (again)
+        asyncore_stop(map);
+    else
+        asyncore_stop_when_done(map, STOP_MS);
+    again = true;
 }
 
 static int fail(const char *what)

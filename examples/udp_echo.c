@@ -4,7 +4,7 @@
  *     udp_echo                       on 127.0.0.1:8007; "0": on a free port
  *     nc -u 127.0.0.1 8007           type something
  *
- * Ctrl-C ends it.
+ * Ctrl-C ends it, when what has come is answered; another at once.
  */
 #include <asyncore.h>
 #include <errno.h>
@@ -14,21 +14,25 @@
 
 static const char usage[] = "usage: udp_echo [PORT | HOST:PORT | [V6]:PORT]";
 
-enum { BATCH = 64 };
+enum { BATCH = 64, STOP_MS = 700 };
 
+/* These stay to the end, so that a second signal finds them still. */
 static asyncore_map *map;
-static volatile sig_atomic_t stop;
+static asyncore_signal_handler interrupt, terminate;
 
-static void on_signal(int number)
+static void stop(void *arg)
 {
-    (void)number;
-    if (!stop) { /* a second one may find the map being freed */
-        stop = 1;
-        asyncore_wakeup(map);
-    }
+    static bool again;
+
+    (void)arg;
+    if (again)
+        asyncore_stop(map);
+    else
+        asyncore_stop_when_done(map, STOP_MS);
+    again = true;
 }
 
-/* One wait serves many datagrams, but not so many that a signal must wait. */
+/* One wait serves many datagrams, but not so many that others must wait. */
 static void echo_read(asyncore_dispatcher *d)
 {
     static char data[65536];
@@ -55,7 +59,6 @@ static int fail(const char *what)
 
 int main(int argc, char **argv)
 {
-    const struct sigaction action = { .sa_handler = on_signal };
     const char *where = argc > 1 ? argv[1] : "127.0.0.1:8007";
     char text[ASYNCORE_ADDRESS_TEXT];
     asyncore_address address;
@@ -77,8 +80,8 @@ int main(int argc, char **argv)
     if (map == NULL)
         return fail("map");
 
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    asyncore_signal(&interrupt, map, SIGINT, stop, NULL);
+    asyncore_signal(&terminate, map, SIGTERM, stop, NULL);
     asyncore_address_format(&address, text, sizeof text);
     asyncore_dispatcher_init(&d, &echo, -1, map);
     if (asyncore_create_socket(&d, address.any.sa_family, SOCK_DGRAM) < 0 ||
@@ -88,11 +91,8 @@ int main(int argc, char **argv)
     asyncore_address_format(&address, text, sizeof text);
     if (printf("listening on %s\n", text) < 0 || fflush(stdout) != 0)
         status = fail("standard output");
-    while (status == 0 && !stop) {
-        if (asyncore_poll(map, -1) < 0)
-            status = fail(text);
-    }
-    stop = 1;
-    asyncore_map_free(map);
+    else if (asyncore_loop(map, -1, -1) < 0)
+        status = fail(text);
+    asyncore_close_all(map);
     return status;
 }

@@ -292,6 +292,18 @@ typedef struct asyncore_handlers {
     void (*handle_timeout)(asyncore_dispatcher *d);
 
     /*
+     * asyncore_stop_when_done: what d had received has been given to
+     * handle_read, and d is to end. Always from the loop.
+     * A class that has yet to answer, or to say a last word, does so, and
+     * then calls asyncore_shutdown or asyncore_close; one that does nothing
+     * goes on until it ends by itself. Not for a connection that is half-closed
+     * already, which has heard that it ends. Default: asyncore_shutdown, or
+     * asyncore_close where there is no connection; asynchat:
+     * asynchat_close_when_done.
+     */
+    void (*handle_stop)(asyncore_dispatcher *d);
+
+    /*
      * d is closed and the library is done with it: rule 2. free it here.
      * Default: none, which lets d's memory be reused as soon as
      * asyncore_close has returned.
@@ -368,6 +380,7 @@ struct asyncore_dispatcher {
     unsigned evicted : 1;     /* its number was taken over, see map.h */
     unsigned retired : 1;     /* closed, handle_free is due */
     unsigned freed : 1;       /* handle_free has had it */
+    unsigned finishing : 1;   /* handle_stop is due when its input is read */
     unsigned char interest;   /* what it wants to wait for */
     unsigned char registered; /* what its poller was last told */
     const asyncore_handlers *handlers;
@@ -859,6 +872,25 @@ ASYNCORE_API int asyncore_map_fileno(asyncore_map *map);
  * returns at once.
  */
 ASYNCORE_API void asyncore_stop(asyncore_map *map);
+
+/*
+ * The gentle asyncore_stop, for a server that is told to end:
+ *
+ *  - Listeners accept those who wait, and are closed.
+ *  - What has been received by now is read. A connection that has nothing
+ *    unread any more gets handle_stop, which half-closes it behind what is
+ *    queued. Everything gets a turn first, so that what one has sent can
+ *    still reach another. One that does not stop sending gets it after half
+ *    of linger_ms.
+ *  - Connections end as ever, with handle_close, when the peer has finished
+ *    too. Those made meanwhile are left to themselves.
+ *  - When the map is empty the loop ends, whatever timers are set. After
+ *    linger_ms (-1: never), asyncore_close_all and asyncore_stop end it.
+ *
+ * Called again it sets another end; for an end at once there is asyncore_stop.
+ * Another thread has it called by asyncore_call_soon. Runs handlers.
+ */
+ASYNCORE_API void asyncore_stop_when_done(asyncore_map *map, int64_t linger_ms);
 
 /*
  * Closes all dispatchers of the map; handle_close does not run. Outside a

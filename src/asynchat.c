@@ -30,6 +30,12 @@ static void handle_close(asyncore_dispatcher *d)
     asyncore_close(d);
 }
 
+static void handle_stop(asyncore_dispatcher *d)
+{
+    if (asynchat_close_when_done(asynchat__self(d), -1) < 0)
+        asyncore_close(d);
+}
+
 static const asyncore__class asynchat_class = {
     .handlers =
         {
@@ -46,6 +52,7 @@ static const asyncore__class asynchat_class = {
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
             .handle_timeout = asyncore__handle_timeout,
+            .handle_stop = handle_stop,
             .recv = asyncore__recv,
             .send = asyncore__send,
             .log = asyncore__log,

@@ -24,6 +24,7 @@ static const asyncore__class dispatcher_class = {
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
             .handle_timeout = asyncore__handle_timeout,
+            .handle_stop = asyncore__handle_stop,
             .recv = asyncore__recv,
             .send = asyncore__send,
             .log = asyncore__log,
@@ -45,7 +46,7 @@ static int fail(int error)
 
 bool asyncore__needs_asking(const asyncore_dispatcher *d)
 {
-    return d->accepting || d->handlers->readable != NULL ||
+    return d->accepting || d->finishing || d->handlers->readable != NULL ||
            d->handlers->writable != NULL;
 }
 
@@ -103,7 +104,7 @@ static void set_interest(asyncore_dispatcher *d, unsigned mask)
 static bool is_plain(const asyncore_dispatcher *d)
 {
     return d->connected && d->stream && d->listed && !d->asked && !d->closing &&
-           !d->lost && !d->eof && !d->held && !d->muted;
+           !d->lost && !d->eof && !d->held && !d->muted && d->extra == NULL;
 }
 
 void asyncore__update(asyncore_dispatcher *d)

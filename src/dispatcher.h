@@ -155,6 +155,16 @@ void asyncore__frame_timeout_changed(asyncore_dispatcher *d);
 /* d, which has an extra, is read from again: its time begins anew. */
 void asyncore__frame_resumes(asyncore_dispatcher *d);
 
+/* ---- stop.c ------------------------------------------------------------ */
+
+/* Once before every wait, while map->finishing: whether handle_stop may run
+   now. */
+bool asyncore__stop_is_due(asyncore_map *map);
+
+/* It runs if d, which is finishing, has nothing to read. Whether d is still
+   there. */
+bool asyncore__stop_if_done(asyncore_dispatcher *d);
+
 /* ---- dispatch.c -------------------------------------------------------- */
 
 /* asyncore_readwrite of d, in a handler frame; ref is to d. */
@@ -190,6 +200,7 @@ void asyncore__handle_eof(asyncore_dispatcher *d);
 void asyncore__handle_error(asyncore_dispatcher *d, int error);
 void asyncore__handle_drain(asyncore_dispatcher *d);
 void asyncore__handle_timeout(asyncore_dispatcher *d);
+void asyncore__handle_stop(asyncore_dispatcher *d);
 ssize_t asyncore__recv(asyncore_dispatcher *d, void *data, size_t size);
 ssize_t asyncore__send(asyncore_dispatcher *d, const void *data, size_t size);
 void asyncore__log(asyncore_dispatcher *d, const char *message);

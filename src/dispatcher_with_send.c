@@ -59,6 +59,7 @@ static const asyncore__class with_send_class = {
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
             .handle_timeout = asyncore__handle_timeout,
+            .handle_stop = asyncore__handle_stop,
             .recv = asyncore__recv,
             .send = asyncore__send,
             .log = asyncore__log,

@@ -32,6 +32,7 @@ static const asyncore__class file_class = {
             .handle_error = asyncore__handle_error,
             .handle_drain = asyncore__handle_drain,
             .handle_timeout = asyncore__handle_timeout,
+            .handle_stop = asyncore__handle_stop,
             .recv = file_recv,
             .send = file_send,
             .log = asyncore__log,

@@ -130,6 +130,12 @@ void asyncore__handle_timeout(asyncore_dispatcher *d)
     asyncore__end(d, ETIMEDOUT);
 }
 
+void asyncore__handle_stop(asyncore_dispatcher *d)
+{
+    if (!d->stream || asyncore_shutdown(d) < 0)
+        asyncore_close(d);
+}
+
 ssize_t asyncore__recv(asyncore_dispatcher *d, void *data, size_t size)
 {
     return asyncore__sock_recv(d->fd, data, size);

@@ -19,13 +19,16 @@ enum { BATCH = 256 };
 static void ask_all(asyncore_map *map)
 {
     size_t i = 0;
+    bool stop;
 
     map->ask_again = false;
+    stop = map->finishing != 0 && asyncore__stop_is_due(map);
     while (i < map->asked_count && !map->stopping) {
         asyncore_dispatcher *d = asyncore__deref(&map->asked[i]);
         if (d != NULL && asyncore__needs_asking(d)) {
             i++;
-            asyncore__ask(d);
+            if (!stop || !d->finishing || asyncore__stop_if_done(d))
+                asyncore__ask(d);
             continue;
         }
         map->asked[i] = map->asked[--map->asked_count];
@@ -113,8 +116,11 @@ static int serve(asyncore_map *map, const asyncore__event *event,
 /* Whether anything can ever happen. */
 static bool is_busy(asyncore_map *map)
 {
-    return map->count > 0 || map->evicted != NULL || map->timers != NULL ||
-           asyncore__calls_pending(map) || asyncore__signals_pending(map);
+    if (map->count > 0 || map->evicted != NULL)
+        return true;
+    return map->finishing == 0 &&
+           (map->timers != NULL || asyncore__calls_pending(map) ||
+            asyncore__signals_pending(map));
 }
 
 /* The first half of a turn: all that comes before its wait, which *timeout
@@ -165,8 +171,11 @@ static int turn(asyncore_map *map, int timeout)
 
 static void leave(asyncore_map *map)
 {
-    if (map->holds == 1)
+    if (map->holds == 1) {
         map->stopping = false;
+        if (map->finishing != 0 && map->count == 0)
+            asyncore__map_finished(map);
+    }
     asyncore__map_release(map);
 }
 

@@ -317,6 +317,7 @@ void asyncore__map_remove(asyncore_dispatcher *d)
         asyncore__limits_uncount(map, d->fd);
     asyncore__map_unwatch(d);
     d->listed = 0;
+    d->finishing = 0;
     slot->d = NULL;
     slot->serial = map->serial + 1;
     map->serial += 2;
@@ -462,7 +463,15 @@ void asyncore_close_all(asyncore_map *map)
             break;
         asyncore__map_reap(map);
     }
+    if (map->depth == 0)
+        asyncore__map_finished(map);
     asyncore__map_release(map);
+}
+
+void asyncore__map_finished(asyncore_map *map)
+{
+    map->finishing = 0;
+    asyncore_timer_cancel(&map->linger);
 }
 
 size_t asyncore_map_count(asyncore_map *map)

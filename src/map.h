@@ -82,6 +82,10 @@ struct asyncore_map {
 
     struct asyncore__resolver *resolver; /* see resolver.c; NULL: none yet */
 
+    int finishing;         /* asyncore_stop_when_done: see stop.c; 0: no */
+    asyncore_timer linger; /* set to the half, and then the end, of */
+    int64_t linger_ms;
+
     asyncore_timer *timers; /* a heap: see timer.c */
     int64_t now;            /* by the clock, when timeouts looked last ... */
     bool timed;             /* ... in this turn, after its wait */
@@ -195,6 +199,9 @@ void asyncore__map_begin_end(asyncore_dispatcher *d);
 bool asyncore__map_is_ending(const asyncore_map *map,
                              const asyncore_dispatcher *d);
 void asyncore__map_unevict(asyncore_dispatcher *d);
+
+/* asyncore_stop_when_done is over. */
+void asyncore__map_finished(asyncore_map *map);
 
 /* All the poller's registrations are void: a new start. */
 void asyncore__map_renew(asyncore_map *map);

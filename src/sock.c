@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -247,6 +248,15 @@ bool asyncore__sock_unread(int fd)
 {
     int unread = 0;
     return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+bool asyncore__fd_is_readable(int fd)
+{
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    int n;
+
+    RETRY(n, poll(&p, 1, 0));
+    return n > 0 && (p.revents & POLLIN) != 0;
 }
 
 int asyncore__sock_reserve(void)

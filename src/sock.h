@@ -72,6 +72,9 @@ int asyncore__sock_error(int fd);
 /* Whether bytes wait to be read. */
 bool asyncore__sock_unread(int fd);
 
+/* Whether poll(2) says POLLIN: data, a datagram, somebody waiting, the end. */
+bool asyncore__fd_is_readable(int fd);
+
 /* A descriptor to give up when there are no others: see listener.c. */
 int asyncore__sock_reserve(void);
 

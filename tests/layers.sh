@@ -37,6 +37,7 @@ io 3
 listener 3
 dispatch 3
 timeout 3
+stop 3
 loop 4
 connector 5
 output 5

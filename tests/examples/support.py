@@ -1,18 +1,25 @@
 """What the tests of the examples share: programs under test, sockets, and
 deadlines. Nothing here waits without one."""
 
+import fcntl
 import os
 import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
 DEADLINE = 30.0
+# What servers promise: to end within a second of the signal. So long they wait
+# for clients.
+STOPS_WITHIN = 1.0
+LINGERS = 0.7
 BACKEND = os.environ.get("ASYNCORE_BACKEND", "")
 MEBIBYTE = 1 << 20
 
@@ -24,6 +31,24 @@ def wait_until(condition, what, deadline=DEADLINE):
         if time.monotonic() > end:
             raise AssertionError("not within %g s: %s" % (deadline, what))
         time.sleep(0.005)
+
+
+def wait_until_arrived(s):
+    """What was sent on a socket is in the peer's kernel; if it is a unix
+    socket, with the peer."""
+    def is_there():
+        left = fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4))
+        return struct.unpack("i", left)[0] == 0
+    wait_until(is_there, "what was sent arrives")
+
+
+def process_state(pid):
+    """Its state in one letter; "X": it is no more."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return "X"
 
 
 def run(*command, deadline=DEADLINE, **kwargs):
@@ -153,6 +178,7 @@ class Server(Program):
         self.subject = self.find_subject()
         # What it uses by itself; no client is there yet.
         self.idle_descriptors = self.descriptors()
+        self.sanitized = self.is_sanitized()
 
     def find_subject(self):
         return self.pid
@@ -183,6 +209,22 @@ class Server(Program):
         wait_until(lambda: self.descriptors() == wanted,
                    "%d clients; there are %d" % (
                        count, self.descriptors() - self.idle_descriptors))
+
+    def workers(self):
+        """The processes that serve: its children, or it alone."""
+        path = "/proc/%d/task/%d/children" % (self.subject, self.subject)
+        with open(path) as f:
+            return [int(pid) for pid in f.read().split()] or [self.subject]
+
+    def freeze(self):
+        """What is sent now is received by its kernel only."""
+        for pid in self.workers():
+            os.kill(pid, signal.SIGSTOP)
+            wait_until(lambda: process_state(pid) == "T", "it stops")
+
+    def thaw(self):
+        for pid in self.workers():
+            os.kill(pid, signal.SIGCONT)
 
     def stop(self, number=signal.SIGTERM):
         self.signal(number)
@@ -238,6 +280,28 @@ class Case(unittest.TestCase):
         before = program.state()[1]
         time.sleep(seconds)
         self.assertLessEqual(program.state()[1] - before, ticks)
+
+    def assert_stops_in_time(self, server, started, number=signal.SIGTERM,
+                             printed=b""):
+        """number is sent, unless it is None, after what has been sent at
+        started. Returns how long it all took."""
+        slack = 5 if server.sanitized else 0.5
+        if number is not None:
+            server.signal(number)
+        self.assertEqual(server.finish(), (0, printed, b""))
+        taken = time.monotonic() - started
+        self.assertLess(taken, STOPS_WITHIN + slack)
+        return taken
+
+    def assert_heeds_second_signal(self, server, client):
+        """client hears of the first one, and stays."""
+        started = time.monotonic()
+        server.signal(signal.SIGTERM)
+        while client.recv(65536):
+            pass
+        taken = self.assert_stops_in_time(server, started, signal.SIGINT)
+        if not server.sanitized:
+            self.assertLess(taken, LINGERS)
 
     def assert_misuse(self, *command):
         status, out, err = run(*command)

@@ -1,119 +1,18 @@
 """echo_server, driven by real clients."""
 
-import fcntl
 import os
-import random
-import selectors
 import signal
 import socket
-import struct
 import termios
 import time
 import unittest
 
 import support
+from echo import (EchoCase, EchoClient, StopTests, count_bytes, reset,
+                  run_clients)
 from support import BACKEND, DEADLINE, MEBIBYTE
 
 ECHO_SERVER = None
-
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-def reset(s):
-    """Closes a TCP connection the rude way, with RST."""
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    s.close()
-
-
-def count_bytes(s, request):
-    """FIONREAD: what we have not read; TIOCOUTQ: what the peer has not."""
-    return struct.unpack("i", fcntl.ioctl(s, request, bytes(4)))[0]
-
-
-class EchoClient:
-    """Sends data in odd-sized pieces, half-closes, and wants it all back. One
-    of many in a selector's loop."""
-
-    def __init__(self, s, data, seed):
-        self.socket = s
-        self.data = memoryview(data)
-        self.random = random.Random(seed)
-        self.sent = self.received = 0
-        s.setblocking(False)
-        if not data:
-            s.shutdown(socket.SHUT_WR)
-
-    def events(self):
-        if self.sent < len(self.data):
-            return selectors.EVENT_READ | selectors.EVENT_WRITE
-        return selectors.EVENT_READ
-
-    def write(self):
-        size = self.random.randrange(1, 60000, 2)
-        self.sent += self.socket.send(self.data[self.sent:self.sent + size])
-        if self.sent == len(self.data):
-            self.socket.shutdown(socket.SHUT_WR)
-
-    def read(self):
-        """False at the end."""
-        piece = self.socket.recv(65536)
-        start, self.received = self.received, self.received + len(piece)
-        if piece != self.data[start:self.received]:
-            raise AssertionError("not what was sent, at %d" % start)
-        return bool(piece)
-
-
-def run_clients(clients, deadline=90):
-    until = time.monotonic() + deadline
-    with selectors.DefaultSelector() as selector:
-        for c in clients:
-            selector.register(c.socket, c.events(), c)
-        while selector.get_map():
-            ready = selector.select(until - time.monotonic())
-            if not ready:
-                raise AssertionError("%d clients are still waiting"
-                                     % len(selector.get_map()))
-            for key, events in ready:
-                client = key.data
-                if events & selectors.EVENT_WRITE:
-                    client.write()
-                if events & selectors.EVENT_READ and not client.read():
-                    selector.unregister(client.socket)
-                    if client.received != len(client.data):
-                        raise AssertionError("ended after %d of %d bytes" % (
-                            client.received, len(client.data)))
-                elif client.events() != key.events:
-                    selector.modify(client.socket, client.events(), client)
-
-
-class EchoCase(support.Case):
-    """A case with an echo server that must end well, and silent."""
-
-    def command(self, *arguments):
-        backend = ["--backend", BACKEND] if BACKEND else []
-        return [ECHO_SERVER] + backend + list(arguments)
-
-    def serve(self, address="0", **kwargs):
-        server = support.Server(*self.command(address), **kwargs)
-        self.addCleanup(server.end)
-        return server
-
-    def connect(self, server):
-        return self.close_later(server.connect())
-
-    def assert_echoes(self, s, data=b"are you there?"):
-        s.sendall(data)
-        self.assertEqual(support.receive_exactly(s, len(data)), data)
-
-    def assert_serves(self, server):
-        with server.connect() as s:
-            self.assert_echoes(s)
-            s.shutdown(socket.SHUT_WR)
-            self.assertEqual(s.recv(1), b"")
-
-    def assert_stops(self, server, number=signal.SIGTERM):
-        self.assertEqual(server.stop(number), (0, b"", b""))
-
 
 class TestAddress(EchoCase):
 
@@ -167,7 +66,11 @@ class TestMisuse(EchoCase):
                           ["127.0.0.1:"], ["127.0.0.1:99999"], ["-1"],
                           ["unix:"], ["1", "2"], ["--backend"],
                           ["--backend", "none"], ["--backend", "none", "0"],
-                          ["--nonsense"], ["0", "--backend", "poll"]):
+                          ["--nonsense"], ["0", "--backend", "poll"],
+                          ["--timeout"],
+                          ["--timeout", "-1", "0"], ["--timeout", "x", "0"],
+                          ["--timeout", "", "0"],
+                          ["--timeout", "99999999999", "0"]):
             with self.subTest(arguments):
                 self.assert_misuse(ECHO_SERVER, *arguments)
 
@@ -278,6 +181,43 @@ class TestSignals(EchoCase):
         s = self.connect(server)
         s.sendall(bytes(100000))
         self.assert_stops(server)
+
+
+class TestStop(StopTests, EchoCase):
+    pass
+
+
+class TestTimeout(EchoCase):
+
+    options = ["--timeout", "1"]
+
+    def test_silence(self):
+        server = self.serve()
+        started = time.monotonic()
+        silent, talking = self.connect(server), self.connect(server)
+        for _ in range(10):
+            self.assert_echoes(talking)
+            time.sleep(0.2)
+        self.assertEqual(silent.recv(1), b"")
+        self.assert_echoes(talking)
+        self.assertEqual(talking.recv(1), b"")
+        self.assertGreater(time.monotonic() - started, 3)
+        server.wait_for_clients(0)
+        self.assert_stops(server)
+
+    def test_client_that_never_reads(self):
+        server = self.serve()
+        s = self.connect(server)
+        s.setblocking(False)
+        self.assertRaises(BlockingIOError, self.send_for_ever, s)
+        started = time.monotonic()
+        server.wait_for_clients(0)
+        self.assertLess(time.monotonic() - started, 10)
+        self.assert_stops(server)
+
+    def send_for_ever(self, s):
+        while True:
+            s.send(bytes(65536))
 
 
 class TestEcho(EchoCase):

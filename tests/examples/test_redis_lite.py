@@ -606,6 +606,42 @@ class TestRudeClients(RedisCase):
             self.assertIsInstance(flood.reply(), Error)
         self.assert_stops(server)
 
+    def test_what_has_arrived_is_answered(self):
+        server = self.serve()
+        clients = [self.connect(server) for _ in range(20)]
+        for client in clients:
+            client.call("PING")
+        server.freeze()
+        for client in clients:
+            client.socket.sendall(client.request("INCR", "n") * 500 +
+                                  b"*2\r\n$4\r\nINCR\r\n$1\r\n")
+            support.wait_until_arrived(client.socket)
+        started = time.monotonic()
+        server.signal(signal.SIGTERM)
+        server.thaw()
+        numbers = [client.reply() for client in clients for _ in range(500)]
+        self.assertEqual(sorted(numbers), list(range(1, 20 * 500 + 1)))
+        for client in clients:
+            self.assertEqual(client.socket.recv(1), b"")
+        self.assert_stops_in_time(server, started, None)
+
+    def test_stops_without_those_who_do_not_read(self):
+        server = self.serve()
+        stuck = self.connect(server)
+        stuck.call("SET", "k", "v" * 100000)
+        stuck.socket.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                stuck.socket.send(stuck.request("GET", "k") * 100)
+        self.connect(server).call("PING")
+        self.assert_stops_in_time(server, time.monotonic())
+
+    def test_second_signal(self):
+        server = self.serve()
+        client = self.connect(server)
+        client.call("PING")
+        self.assert_heeds_second_signal(server, client.socket)
+
     def test_stops_with_clients_inside(self):
         server = self.serve()
         for part in (b"", b"*2\r\n$4", b"PING\r\nPIN"):

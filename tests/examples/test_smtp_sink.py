@@ -863,5 +863,53 @@ class TestProgram(SmtpCase):
         self.assert_misuse(SMTP_SINK, "nonsense")
 
 
+class TestStop(SmtpCase):
+
+    GOODBYE = (b"421 Service not available, closing transmission channel\r\n")
+
+    def test_what_has_arrived_is_answered(self):
+        server = self.serve("--maildir", self.maildir())
+        clients = [self.connect(server) for _ in range(20)]
+        for s in clients:
+            self.hear(s)
+            self.ask(s, b"HELO me")
+        server.freeze()
+        for s in clients[:10]:
+            s.sendall(b"MAIL FROM:<me>\r\nRCPT TO:<you>\r\nDATA\r\nhello\r\n"
+                      b".\r\nNOOP\r\n")
+        for s in clients[10:]:
+            s.sendall(b"MAIL FROM:<me>\r\nRCPT TO:<you>\r\nDATA\r\nhel")
+        for s in clients:
+            support.wait_until_arrived(s)
+        started = time.monotonic()
+        server.signal(signal.SIGTERM)
+        server.thaw()
+        for i, s in enumerate(clients):
+            answers = [self.hear(s) for _ in range(6 if i < 10 else 4)]
+            self.assertEqual(answers[2][:3], b"354")
+            if i < 10:
+                self.assertEqual(answers[3:5], [OK, OK])
+            self.assertEqual(answers[-1], self.GOODBYE)
+            self.assertEqual(s.recv(1), b"")
+        self.assert_stops_in_time(server, started, None)
+        self.assertEqual(len(self.mails()), 10)
+
+    def test_second_signal(self):
+        server = self.serve()
+        s = self.connect(server)
+        self.hear(s)
+        self.assert_heeds_second_signal(server, s)
+
+    def test_who_does_not_read(self):
+        server = self.serve()
+        s = self.connect(server)
+        s.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                s.send(b"NOOP\r\n" * 10000)
+        self.assert_serves(server)
+        self.assert_stops_in_time(server, time.monotonic())
+
+
 if __name__ == "__main__":
     support.main(["SMTP_SINK"])

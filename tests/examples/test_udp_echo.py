@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 import unittest
 
 import support
@@ -83,6 +84,21 @@ class TestEnd(UdpCase):
         for number in (signal.SIGINT, signal.SIGTERM):
             server = self.serve()
             self.assertEqual(server.stop(number), (0, b"", b""))
+
+    def test_what_has_arrived_is_answered(self):
+        server = self.serve()
+        clients = [self.connect(server) for _ in range(50)]
+        server.freeze()
+        for s in clients:
+            for data in (b"one", b"", b"three"):
+                s.send(data)
+        started = time.monotonic()
+        server.signal(signal.SIGTERM)
+        server.thaw()
+        for s in clients:
+            for data in (b"one", b"", b"three"):
+                self.assertEqual(s.recv(100), data)
+        self.assert_stops_in_time(server, started, None)
 
     def test_busy_port(self):
         server = self.serve()
