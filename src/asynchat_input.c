@@ -440,7 +440,7 @@ static void receive(parser *p, char *buffer)
             (void)asyncore__io_failed(d, error);
         return;
     }
-    asyncore__active(d);
+    asyncore__received(d, n);
     if (held > 0)
         memcpy(buffer, chat->delimiter, held);
     chat->matched = 0;
@@ -480,11 +480,14 @@ static void discard(asyncore_dispatcher *d, char *buffer)
 {
     ssize_t n = ASYNCORE__HANDLER(d, recv)(d, buffer, ASYNCHAT__BUFFER_SIZE);
 
-    if (n < 0)
+    /* No sign of life, for it is not waited for. */
+    if (n > 0)
+        d->map->counters.received += (uint64_t)n;
+    else if (n < 0)
         (void)asyncore__io_failed(d, errno);
-    else if (n == 0 && asynchat__self(d)->output == NULL)
+    else if (asynchat__self(d)->output == NULL)
         asyncore__end(d, 0);
-    else if (n == 0)
+    else
         d->eof = 1;
 }
 

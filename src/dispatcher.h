@@ -126,6 +126,14 @@ static inline void asyncore__dispatch(asyncore_dispatcher *d, int fd,
     }
 }
 
+/* The steps of asyncore__dispatch_all, for those who look into each. What
+   poll(2) tells unasked is done; what is left of ready is for handlers. 0: d
+   may be gone. */
+unsigned asyncore__sort_out(asyncore_dispatcher *d, unsigned ready);
+
+/* d, which was connecting, is ready: whether the connection stands. */
+bool asyncore__connection_done(asyncore_dispatcher *d);
+
 /* ---- handlers.c: the defaults, for the tables of base classes ---------- */
 
 void asyncore__handle_read(asyncore_dispatcher *d);

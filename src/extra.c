@@ -7,8 +7,10 @@
 
 asyncore__extra *asyncore__extra_of(asyncore_dispatcher *d)
 {
-    if (d->extra == NULL)
+    if (d->extra == NULL) {
         d->extra = calloc(1, sizeof *d->extra);
+        d->apart = d->extra != NULL;
+    }
     return d->extra;
 }
 

@@ -164,12 +164,15 @@ ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
         return 0;
     n = ASYNCORE__HANDLER(d, recv)(d, data, size);
     if (n > 0) {
-        asyncore__active(d);
+        asyncore__received(d, n);
         return n;
     }
-    if (n == 0)
-        return d->stream ? asyncore__ended(d) : 0;
-    return asyncore__io_failed(d, errno);
+    if (n < 0)
+        return asyncore__io_failed(d, errno);
+    if (d->stream)
+        return asyncore__ended(d);
+    asyncore__passed_empty(d);
+    return 0;
 }
 
 ssize_t asyncore_send(asyncore_dispatcher *d, const void *data, size_t size)
@@ -194,7 +197,7 @@ ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
 ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
 {
     if (n >= 0) {
-        asyncore__active(d);
+        asyncore__gave(d, n);
         return n;
     }
     return would_block(errno) ? 0 : asyncore__io_failed(d, errno);
@@ -215,7 +218,9 @@ ssize_t asyncore_recvfrom(asyncore_dispatcher *d, void *data, size_t size,
     }
     n = asyncore__sock_recvfrom(d->fd, data, size, address, address_size);
     if (n >= 0)
-        asyncore__active(d);
+        asyncore__received(d, n);
+    if (n == 0)
+        asyncore__passed_empty(d);
     return n;
 }
 
@@ -227,7 +232,9 @@ ssize_t asyncore_sendto(asyncore_dispatcher *d, const void *data, size_t size,
                                       peer != NULL ? peer->size : 0);
 
     if (n >= 0)
-        asyncore__active(d);
+        asyncore__gave(d, n);
+    if (n == 0)
+        asyncore__passed_empty(d);
     return n;
 }
 

@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -239,6 +241,31 @@ bool asyncore__sock_unread(int fd)
 {
     int unread = 0;
     return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+void asyncore__fd_look(int fd, asyncore__fd_state *state)
+{
+#ifdef SO_MEMINFO
+    socklen_t size = sizeof state->memory;
+#endif
+
+    memset(state, 0, sizeof *state);
+    state->offset = lseek(fd, 0, SEEK_CUR);
+    (void)ioctl(fd, FIONREAD, &state->unread);
+#ifdef TIOCOUTQ
+    (void)ioctl(fd, TIOCOUTQ, &state->unsent);
+#endif
+#ifdef SO_MEMINFO
+    /* Of datagrams, FIONREAD tells the size of the first. */
+    (void)getsockopt(fd, SOL_SOCKET, SO_MEMINFO, state->memory, &size);
+#endif
+}
+
+bool asyncore__fd_is_ready(int fd, unsigned events)
+{
+    struct pollfd one = { .fd = fd, .events = (short)events };
+
+    return poll(&one, 1, 0) != 0;
 }
 
 int asyncore__sock_reserve(void)

@@ -7,6 +7,7 @@
  */
 #include "dispatcher.h"
 #include "extra.h"
+#include "stats.h"
 
 #include <errno.h>
 
@@ -25,6 +26,8 @@ static void went_off(void *arg)
     asyncore_dispatcher *d = arg;
     asyncore__extra *extra = d->extra;
     int64_t now = asyncore__now(), left = extra->active + extra->after - now;
+    const char *class_name;
+    asyncore__ref ref;
 
     if (left > 0) {
         set_timer(d, left);
@@ -32,8 +35,12 @@ static void went_off(void *arg)
     }
     extra->active = now;
     set_timer(d, extra->after);
-    if (!d->closing)
-        ASYNCORE__HANDLER(d, handle_timeout)(d);
+    if (d->closing)
+        return;
+    ref = asyncore__ref_to(d);
+    class_name = asyncore__class_name(d);
+    ASYNCORE__HANDLER(d, handle_timeout)(d);
+    asyncore__lap(ref.map, &ref, class_name, "handle_timeout");
 }
 
 int asyncore_set_timeout(asyncore_dispatcher *d, int64_t timeout_ms)

@@ -24,6 +24,7 @@ poller_poll 1
 poller_epoll 1
 map 2
 extra 2
+stats 2
 wakeup 2
 timer 2
 signals 2
@@ -32,6 +33,8 @@ dispatcher 3
 io 3
 listener 3
 dispatch 3
+guard 3
+inspect 3
 timeout 3
 loop 4
 output 5
