@@ -151,31 +151,41 @@ static bool is_busy(asyncore_map *map)
            asyncore__signals_pending(map);
 }
 
-static int turn(asyncore_map *map, int timeout)
+/* The first half of a turn: all that comes before its wait, which *timeout
+   bounds. false: there is nothing to wait for. */
+static bool prepare(asyncore_map *map, int *timeout)
 {
-    asyncore__event events[BATCH];
-    uint64_t set_before = map->timer_order;
     int64_t resume_at;
-    uint32_t since;
-    int i, n, served = 0;
 
-    timeout = asyncore__starved_timeout(map, timeout);
+    *timeout = asyncore__starved_timeout(map, *timeout);
     resume_at = map->resume_at;
     if (map->evicted != NULL)
-        timeout = 0;
+        *timeout = 0;
     asyncore__end_evicted(map);
     ask_all(map);
     tell_changes(map);
     /* The last one may have been closed by its predicate. */
     if (map->stopping || !is_busy(map))
-        return 0;
+        return false;
     /* There is something to do before the next wait. */
     if (map->ask_again || map->changed != ASYNCORE__END ||
         map->evicted != NULL || map->resume_at != resume_at ||
         (map->retired != NULL && map->depth == 1))
-        timeout = 0;
-    timeout = asyncore__timers_timeout(map, timeout);
+        *timeout = 0;
+    *timeout = asyncore__timers_timeout(map, *timeout);
     asyncore__calls_resume(map);
+    return true;
+}
+
+static int turn(asyncore_map *map, int timeout)
+{
+    asyncore__event events[BATCH];
+    uint64_t set_before = map->timer_order;
+    uint32_t since;
+    int i, n, served = 0;
+
+    if (!prepare(map, &timeout))
+        return 0;
     since = map->serial;
     n = map->backend->wait(map->poller, timeout, events, BATCH);
     if (n < 0)
