@@ -381,6 +381,8 @@ struct asyncore_dispatcher {
     unsigned retired : 1;     /* closed, handle_free is due */
     unsigned freed : 1;       /* handle_free has had it */
     unsigned finishing : 1;   /* handle_stop is due when its input is read */
+    unsigned apart : 1;       /* in no map, or has an extra: see extra.h */
+    unsigned throttled : 1;   /* it spun: see guard.c */
     unsigned char interest;   /* what it wants to wait for */
     unsigned char registered; /* what its poller was last told */
     const asyncore_handlers *handlers;
@@ -678,7 +680,7 @@ ASYNCORE_API char *asyncore_strerror(int error, char *text, size_t size);
 /*
  * Give a line, formatted as by printf(3), to the class's log or log_info. A
  * line of over 1023 bytes is cut off. The types that the library uses are
- * "error" and "warning".
+ * "error" and "warning", and what is asked for in "Seeing inside".
  */
 ASYNCORE_API void asyncore_log(asyncore_dispatcher *d, const char *format, ...)
     ASYNCORE_PRINTF(2, 3);
@@ -956,6 +958,64 @@ ASYNCORE_API int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
 
 /* fn will not be called; fine if it is not set. */
 ASYNCORE_API void asyncore_timer_cancel(asyncore_timer *timer);
+
+/* ---- Seeing inside ----------------------------------------------------- */
+
+/*
+ * What has happened on a map since it was made. Counting is always on: it costs
+ * an addition for each turn and for each call that moves bytes.
+ */
+typedef struct asyncore_stats {
+    uint64_t turns;    /* waits for something to happen */
+    uint64_t events;   /* dispatchers that those found ready */
+    uint64_t received; /* bytes, by calls of the library */
+    uint64_t sent;     /* bytes, which the kernel has taken */
+    uint64_t accepted; /* connections */
+    uint64_t closed;   /* connections, by whichever side; pipes and files too */
+
+    /* Of asyncore_set_slow_callback_duration, while it is on. */
+    uint64_t slow;      /* how many took longer than that */
+    int64_t longest_ns; /* the longest of all, in nanoseconds */
+    char longest[64];   /* whose it was: "echo.handle_read", "a timer", "" */
+} asyncore_stats;
+
+/* Fills in *stats. Those of a map that cannot be made are all 0. */
+ASYNCORE_API void asyncore_map_stats(asyncore_map *map, asyncore_stats *stats);
+
+/*
+ * Has everything reported that holds the loop of the map (NULL: the default
+ * map) for more than limit_ms, each time that it does; -1: nothing (as at
+ * first). The line goes to the dispatcher's log_info, of type "slow",
+ *
+ *     slow: echo.handle_read held the loop for 53 ms
+ *
+ * or, if it is gone, or it was "a timer", "a call" (asyncore_call_soon) or "a
+ * signal", to descriptor 2. What a handler has called counts as its own, a
+ * nested asyncore_poll and all before that excepted. The loop reads the clock
+ * once a turn for that, and after each handler. -1 and ENOMEM only where the
+ * default map is made.
+ */
+ASYNCORE_API int asyncore_set_slow_callback_duration(asyncore_map *map,
+                                                     int64_t limit_ms);
+
+/*
+ * Has an eye on dispatchers that make the loop of the map (NULL: the default
+ * map) spin: those reported ready a thousand times running, within a second,
+ * with no effect. An effect is a byte received or sent, a connection accepted,
+ * or another state, by calls of the library or on d->fd itself. The first time
+ * for each socket, a line of type "spin" goes to its log_info,
+ *
+ *     spin: <echo connected 127.0.0.1:50404 at 0x55d0c8> is ready to write,
+ *     and nothing is written, again and again
+ *
+ * and the dispatcher is not watched for that, reading or writing, for 10 ms.
+ * If nothing comes of the next event either, that is doubled, up to a second,
+ * until something changes. What it is watched for besides, and all others, go
+ * on as ever; nothing is lost. What a class does on d->fd by itself is told
+ * from what the kernel holds before and after, where datagrams that are sent,
+ * or are of one size on a unix socket, leave no trace. ENOMEM.
+ */
+ASYNCORE_API int asyncore_set_spin_guard(asyncore_map *map, bool on);
 
 /* ---- Signals ----------------------------------------------------------- */
 

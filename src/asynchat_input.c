@@ -496,7 +496,7 @@ static void receive(parser *p, char *buffer)
     chat->matched = 0;
     p->at = buffer;
     p->end = buffer + held + n;
-    asyncore__active(d);
+    asyncore__received(d, n);
     if (!(has_deadline(d) ? parse_in_steps(p) : parse(p)) || d->draining)
         return;
     if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
@@ -531,11 +531,14 @@ static void discard(asyncore_dispatcher *d, char *buffer)
 {
     ssize_t n = ASYNCORE__HANDLER(d, recv)(d, buffer, ASYNCHAT__BUFFER_SIZE);
 
-    if (n < 0)
+    /* No sign of life, for it is not waited for. */
+    if (n > 0)
+        d->map->counters.received += (uint64_t)n;
+    else if (n < 0)
         (void)asyncore__io_failed(d, errno);
-    else if (n == 0 && asynchat__self(d)->output == NULL)
+    else if (asynchat__self(d)->output == NULL)
         asyncore__end(d, 0);
-    else if (n == 0)
+    else
         d->eof = 1;
 }
 

@@ -46,8 +46,7 @@ static void hung_up(asyncore_dispatcher *d, unsigned ready)
     }
 }
 
-/* The part of ready that is for handlers, after what poll(2) tells unasked. */
-static unsigned sort_out(asyncore_dispatcher *d, unsigned ready)
+unsigned asyncore__sort_out(asyncore_dispatcher *d, unsigned ready)
 {
     unsigned asked = d->interest & ASKED;
 
@@ -62,23 +61,24 @@ static unsigned sort_out(asyncore_dispatcher *d, unsigned ready)
     return 0;
 }
 
-static void connection_done(asyncore_dispatcher *d)
+bool asyncore__connection_done(asyncore_dispatcher *d)
 {
     int error = error_of(d);
     asyncore__ref ref;
 
     if (error != 0) {
         asyncore__end(d, error);
-        return;
+        return false;
     }
     d->connecting = 0;
     d->connected = 1;
-    asyncore__active(d);
+    (void)asyncore__active(d);
     ref = asyncore__ref_to(d);
     asyncore__ask(d);
     d = asyncore__deref(&ref);
     if (d != NULL)
         ASYNCORE__HANDLER(d, handle_connect)(d);
+    return true;
 }
 
 /* d, if it is still there and wants some of what is ready. */
@@ -96,7 +96,7 @@ void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
                             unsigned ready)
 {
     if (ready & ~(unsigned)ASKED)
-        ready = sort_out(d, ready);
+        ready = asyncore__sort_out(d, ready);
     if (ready == 0 || (ready &= d->interest) == 0)
         return;
     if (d->accepting) {
@@ -108,7 +108,7 @@ void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
             d->extra->naming->ready(d);
             return;
         }
-        connection_done(d);
+        (void)asyncore__connection_done(d);
         d = still(ref, &ready);
         if (d == NULL)
             return;

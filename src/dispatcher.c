@@ -3,7 +3,7 @@
  * asyncore_close, and what it wants to be waited for. The base class's table.
  */
 #include "dispatcher.h"
-#include "extra.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <string.h>
@@ -67,14 +67,12 @@ static unsigned wish(const asyncore_dispatcher *d, bool readable, bool writable)
     return mask;
 }
 
-static unsigned interest(const asyncore_dispatcher *d, bool readable,
-                         bool writable)
+/* What it wants to be watched for. */
+static unsigned wishes(const asyncore_dispatcher *d, bool readable,
+                       bool writable)
 {
     unsigned mask = ASYNCORE__WATCH;
 
-    /* A turn inside its handler has nothing to tell it. */
-    if (is_over(d))
-        return 0;
     if (d->accepting) {
         if (d->map->resume_at != 0)
             return 0;
@@ -85,6 +83,16 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
     if (d->stream && !d->connected)
         return 0;
     return wish(d, readable && !d->eof && !d->held, writable);
+}
+
+static unsigned interest(asyncore_dispatcher *d, bool readable, bool writable)
+{
+    /* A turn inside its handler has nothing to tell it. */
+    if (is_over(d))
+        return 0;
+    if (d->throttled)
+        return asyncore__guard_filter(d, wishes(d, readable, writable));
+    return wishes(d, readable, writable);
 }
 
 static void set_interest(asyncore_dispatcher *d, unsigned mask)
@@ -103,8 +111,8 @@ static void set_interest(asyncore_dispatcher *d, unsigned mask)
    is in its flags. */
 static bool is_plain(const asyncore_dispatcher *d)
 {
-    return d->connected && d->stream && d->listed && !d->asked && !d->closing &&
-           !d->lost && !d->eof && !d->held && !d->muted && d->extra == NULL;
+    return d->connected && d->stream && !d->apart && !d->asked && !d->closing &&
+           !d->lost && !d->eof && !d->held && !d->muted && !d->throttled;
 }
 
 void asyncore__update(asyncore_dispatcher *d)
@@ -352,11 +360,18 @@ const asyncore_handlers *asyncore_base(const asyncore_dispatcher *d)
     return &d->base->handlers;
 }
 
+static void count_end(const asyncore_dispatcher *d)
+{
+    if (d->connected && d->stream)
+        d->map->counters.closed++;
+}
+
 static void close_descriptor(asyncore_dispatcher *d)
 {
     int fd = d->fd, error = errno;
 
     if (asyncore__in_map(d)) {
+        count_end(d);
         asyncore__map_remove(d);
         asyncore__fed(d->map);
     }
@@ -490,8 +505,10 @@ void asyncore_close(asyncore_dispatcher *d)
 {
     if (d == NULL || d->handlers == NULL)
         return;
-    if (d->evicted)
+    if (d->evicted) {
+        count_end(d);
         asyncore__map_unevict(d);
+    }
     /* What release frees may be the user's, who is not to queue more. */
     d->shut = 1;
     d->base->release(d);

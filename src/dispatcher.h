@@ -109,7 +109,7 @@ static inline ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
 {
     if (n < 0)
         return asyncore__send_failed(d, errno);
-    asyncore__active(d);
+    asyncore__gave(d, n);
     return n;
 }
 
@@ -183,6 +183,14 @@ static inline void asyncore__dispatch(asyncore_dispatcher *d, int fd,
         asyncore__dispatch_all(d, &ref, ready);
     }
 }
+
+/* The steps of asyncore__dispatch_all, for those who look into each. What
+   poll(2) tells unasked is done; what is left of ready is for handlers. 0: d
+   may be gone. */
+unsigned asyncore__sort_out(asyncore_dispatcher *d, unsigned ready);
+
+/* d, which was connecting, is ready: whether the connection stands. */
+bool asyncore__connection_done(asyncore_dispatcher *d);
 
 /* ---- handlers.c: the defaults, for the tables of base classes ---------- */
 

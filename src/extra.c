@@ -10,8 +10,10 @@ asyncore__extra *asyncore__extra_of(asyncore_dispatcher *d)
 {
     if (d->extra == NULL) {
         d->extra = calloc(1, sizeof *d->extra);
-        if (d->extra != NULL)
+        if (d->extra != NULL) {
             d->extra->silence = -1;
+            d->apart = 1;
+        }
     }
     return d->extra;
 }

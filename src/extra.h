@@ -36,11 +36,36 @@ asyncore__extra *asyncore__extra_of(asyncore_dispatcher *d);
 /* d has none any more. */
 void asyncore__extra_clear(asyncore_dispatcher *d);
 
-/* d is not silent. */
-static inline void asyncore__active(asyncore_dispatcher *d)
+/* d is not silent. Whether it is in its map; the map of one that is not may be
+   another thread's, or gone. */
+static inline bool asyncore__active(asyncore_dispatcher *d)
 {
-    if (d->extra != NULL)
+    /* One test for nearly all. */
+    if (d->apart) {
+        if (!asyncore__in_map(d))
+            return false;
         d->extra->active = d->map->now;
+    }
+    return true;
+}
+
+/* The same, and so many bytes have passed; or none, in a datagram. */
+static inline void asyncore__received(asyncore_dispatcher *d, ssize_t n)
+{
+    if (asyncore__active(d))
+        d->map->counters.received += (uint64_t)n;
+}
+
+static inline void asyncore__gave(asyncore_dispatcher *d, ssize_t n)
+{
+    if (asyncore__active(d))
+        d->map->counters.sent += (uint64_t)n;
+}
+
+static inline void asyncore__passed_empty(asyncore_dispatcher *d)
+{
+    if (asyncore__active(d))
+        d->map->counters.empty++;
 }
 
 #endif

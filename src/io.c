@@ -167,11 +167,13 @@ ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
         return 0;
     n = ASYNCORE__HANDLER(d, recv)(d, data, size);
     if (n > 0)
-        asyncore__active(d);
+        asyncore__received(d, n);
     else if (n < 0)
         return asyncore__io_failed(d, errno);
     else if (d->stream)
         return asyncore__ended(d);
+    else
+        asyncore__passed_empty(d);
     return n;
 }
 
@@ -214,7 +216,9 @@ ssize_t asyncore_recvfrom(asyncore_dispatcher *d, void *data, size_t size,
     }
     n = asyncore__sock_recvfrom(d->fd, data, size, address, address_size);
     if (n >= 0)
-        asyncore__active(d);
+        asyncore__received(d, n);
+    if (n == 0)
+        asyncore__passed_empty(d);
     return n;
 }
 
@@ -226,7 +230,9 @@ ssize_t asyncore_sendto(asyncore_dispatcher *d, const void *data, size_t size,
                                       peer != NULL ? peer->size : 0);
 
     if (n >= 0)
-        asyncore__active(d);
+        asyncore__gave(d, n);
+    if (n == 0)
+        asyncore__passed_empty(d);
     return n;
 }
 

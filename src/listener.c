@@ -129,7 +129,8 @@ int asyncore_accept(asyncore_dispatcher *d, asyncore_address *peer)
         fd = asyncore__sock_accept(d->fd, &peer->any, &peer->size);
         if (fd != -1) {
             accepted(d->map);
-            asyncore__active(d);
+            if (asyncore__active(d))
+                d->map->counters.accepted++;
             return fd;
         }
         if (asyncore__is_shortage(errno)) {

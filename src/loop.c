@@ -5,7 +5,10 @@
  * order of these steps; what each of them means is known below.
  */
 #include "dispatcher.h"
+#include "guard.h"
+#include "inspect.h"
 #include "signals.h"
+#include "stats.h"
 #include "timer.h"
 #include "wakeup.h"
 
@@ -60,7 +63,10 @@ static void tell(asyncore_map *map, int fd)
             asyncore__break(d, errno);
     } else if (asyncore__is_primed(d)) {
         map->ask_again = true;
-        asyncore__dispatch(d, fd, slot->serial, POLLIN);
+        if (map->slow.on)
+            asyncore__inspect_primed(d, fd, slot->serial);
+        else
+            asyncore__dispatch(d, fd, slot->serial, POLLIN);
     }
 }
 
@@ -93,9 +99,19 @@ static void woken(asyncore_map *map)
     asyncore__signals_run(map);
 }
 
-/* since: the last serial given before the wait. A slot whose serial is older
-   did not change hands in this turn, so an event with another serial comes
-   from a registration that outlived its descriptor. */
+/* An event that is no dispatcher's. since: the last serial given before the
+   wait. A slot whose serial is older did not change hands in this turn, so an
+   event with another serial comes from a registration that outlived its
+   descriptor. */
+static void serve_other(asyncore_map *map, const asyncore__event *event,
+                        uint32_t since)
+{
+    if (event->fd == map->waker[0])
+        woken(map);
+    else if ((int32_t)(map->slots[event->fd].serial - since) <= 0)
+        asyncore__map_renew(map);
+}
+
 static int serve(asyncore_map *map, const asyncore__event *event,
                  uint32_t since)
 {
@@ -105,12 +121,31 @@ static int serve(asyncore_map *map, const asyncore__event *event,
         asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }
-    if (event->fd == map->waker[0]) {
-        woken(map);
-    } else if ((int32_t)(slot->serial - since) <= 0) {
-        asyncore__map_renew(map);
-    }
+    serve_other(map, event, since);
     return 0;
+}
+
+/* All of them, where the map is looked into. */
+static int serve_inspected(asyncore_map *map, const asyncore__event *events,
+                           int n, uint32_t since)
+{
+    uint64_t turn = map->counters.turns;
+    int i, served = 0;
+
+    asyncore__lap_begin(map);
+    for (i = 0; i < n && !map->stopping; i++) {
+        const asyncore__event *event = &events[i];
+        const asyncore__slot *slot = &map->slots[event->fd];
+        if (slot->serial == event->serial) {
+            asyncore__inspect(slot->d, event->fd, event->serial, event->ready);
+            served++;
+        } else {
+            serve_other(map, event, since);
+        }
+    }
+    if (i == n && n < BATCH)
+        asyncore__guard_complete(map, turn);
+    return served;
 }
 
 /* Whether anything can ever happen. */
@@ -118,6 +153,8 @@ static bool is_busy(asyncore_map *map)
 {
     if (map->count > 0 || map->evicted != NULL)
         return true;
+    if (map->guard != NULL)
+        asyncore__guard_rest(map);
     return map->finishing == 0 &&
            (map->timers != NULL || asyncore__calls_pending(map) ||
             asyncore__signals_pending(map));
@@ -162,9 +199,14 @@ static int turn(asyncore_map *map, int timeout)
     n = map->backend->wait(map->poller, timeout, events, BATCH);
     if (n < 0)
         return -1;
+    map->counters.turns++;
     asyncore__timers_wake(map);
-    for (i = 0; i < n && !map->stopping; i++)
-        served += serve(map, &events[i], since);
+    if (map->inspected)
+        served = serve_inspected(map, events, n, since);
+    else
+        for (i = 0; i < n && !map->stopping; i++)
+            served += serve(map, &events[i], since);
+    map->counters.events += (unsigned)served;
     asyncore__timers_run(map, set_before);
     return served;
 }

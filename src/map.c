@@ -8,6 +8,7 @@
 #include "resolver.h"
 #include "signals.h"
 #include "sock.h"
+#include "stats.h"
 #include "timer.h"
 #include "wakeup.h"
 
@@ -180,6 +181,7 @@ static void destroy(asyncore_map *map)
     asyncore__calls_clear(map);
     asyncore__resolver_free(map->resolver);
     asyncore__timers_clear(map);
+    (void)asyncore_set_spin_guard(map, false);
     if (map->reserve != -1)
         asyncore__fd_close(map->reserve);
     map->backend->close(map->poller);
@@ -292,6 +294,8 @@ int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d)
     d->map = map;
     d->registered = 0;
     d->listed = 1;
+    d->apart = 0;
+    d->throttled = 0;
     map->count += !d->inner;
     return 0;
 }
@@ -318,6 +322,7 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore__map_unwatch(d);
     d->listed = 0;
     d->finishing = 0;
+    d->apart = 1;
     slot->d = NULL;
     slot->serial = map->serial + 1;
     map->serial += 2;
@@ -435,7 +440,9 @@ void asyncore__map_reap(asyncore_map *map)
         asyncore__map_unretire(d);
         asyncore__map_enter(map);
         d->freed = 1;
-        if (d->handlers->handle_free != NULL)
+        if (map->slow.on)
+            asyncore__lap_free(d);
+        else if (d->handlers->handle_free != NULL)
             d->handlers->handle_free(d);
         asyncore__map_leave(map);
     }

@@ -53,6 +53,22 @@ typedef struct asyncore__peer asyncore__peer;
 /* A call from asyncore_call_soon. */
 typedef struct asyncore__call asyncore__call;
 
+/* As asyncore_stats tells them; empty: datagrams without a byte, which are
+   no less of an event. */
+typedef struct asyncore__counters {
+    uint64_t turns, events, received, sent, accepted, closed, empty;
+} asyncore__counters;
+
+/* How long handlers take, in nanoseconds: see stats.c. */
+typedef struct asyncore__slow {
+    bool on;
+    int64_t limit;
+    int64_t since; /* when the one that runs now began */
+    uint64_t count;
+    int64_t longest;
+    char name[64]; /* whose that was */
+} asyncore__slow;
+
 struct asyncore_map {
     const asyncore__poller_class *backend;
     asyncore__poller *poller;
@@ -77,6 +93,10 @@ struct asyncore_map {
     asyncore_dispatcher *evicting;               /* those in it now */
 
     int process; /* whose it is: see fork.c */
+    asyncore__counters counters;
+    bool inspected; /* slow.on, or there is a guard */
+    asyncore__slow slow;
+    struct asyncore__guard *guard; /* against spins: see guard.c; or NULL */
 
     asyncore_signal_handler *signals; /* see signals.c */
 

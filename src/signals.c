@@ -15,6 +15,7 @@
 #include "signals.h"
 #include "map.h"
 #include "sock.h"
+#include "stats.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -186,8 +187,11 @@ void asyncore__signals_run(asyncore_map *map)
     /* A function that raises its own signal does not keep the loop here. */
     for (h = map->signals; h != NULL; h = h->next_of_map)
         most++;
-    while (most-- > 0 && !map->stopping && (h = find_caught(map, true)) != NULL)
+    while (most-- > 0 && !map->stopping &&
+           (h = find_caught(map, true)) != NULL) {
         h->fn(h->arg);
+        asyncore__lap(map, NULL, NULL, "a signal");
+    }
     /* What asyncore_stop has left over is for the next turn. */
     if (map->signals != NULL && map->stopping)
         asyncore_wakeup(map);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -250,13 +251,44 @@ bool asyncore__sock_unread(int fd)
     return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
-bool asyncore__fd_is_readable(int fd)
+/* FNV-1a, on words. */
+static uint64_t mix(uint64_t print, uint64_t value)
 {
-    struct pollfd p = { .fd = fd, .events = POLLIN };
+    return (print ^ value) * UINT64_C(1099511628211);
+}
+
+uint64_t asyncore__fd_print(int fd)
+{
+    uint64_t print = UINT64_C(14695981039346656037);
+    int count = 0;
+#ifdef SO_MEMINFO
+    unsigned memory[16] = { 0 };
+    socklen_t size = sizeof memory;
+#endif
+
+    print = mix(print, (uint64_t)lseek(fd, 0, SEEK_CUR));
+    if (ioctl(fd, FIONREAD, &count) == 0)
+        print = mix(print, (unsigned)count);
+#ifdef TIOCOUTQ
+    if (ioctl(fd, TIOCOUTQ, &count) == 0)
+        print = mix(print, (unsigned)count);
+#endif
+#ifdef SO_MEMINFO
+    /* Of datagrams, FIONREAD tells the size of the first only. This, of what
+       is received, lags behind, but moves. */
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0)
+        print = mix(print, memory[0]);
+#endif
+    return print;
+}
+
+unsigned asyncore__fd_ready(int fd, unsigned events)
+{
+    struct pollfd one = { .fd = fd, .events = (short)events };
     int n;
 
-    RETRY(n, poll(&p, 1, 0));
-    return n > 0 && (p.revents & POLLIN) != 0;
+    RETRY(n, poll(&one, 1, 0));
+    return n > 0 ? (unsigned short)one.revents : 0;
 }
 
 int asyncore__sock_reserve(void)

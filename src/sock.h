@@ -72,8 +72,13 @@ int asyncore__sock_error(int fd);
 /* Whether bytes wait to be read. */
 bool asyncore__sock_unread(int fd);
 
-/* Whether poll(2) says POLLIN: data, a datagram, somebody waiting, the end. */
-bool asyncore__fd_is_readable(int fd);
+/* A number made of what the kernel holds of a descriptor, as far as it tells:
+   bytes and memory that wait, where a file is at. Where it is another one,
+   something was read, written, or has come. */
+uint64_t asyncore__fd_print(int fd);
+
+/* What of these poll(2) says of it now, and what that tells unasked. */
+unsigned asyncore__fd_ready(int fd, unsigned events);
 
 /* A descriptor to give up when there are no others: see listener.c. */
 int asyncore__sock_reserve(void);

@@ -36,7 +36,8 @@ bool asyncore__stop_if_done(asyncore_dispatcher *d)
     asyncore__ref ref = asyncore__ref_to(d);
 
     if (d->connecting || d->serving ||
-        (!d->eof && (d->primed || asyncore__fd_is_readable(d->fd))))
+        (!d->eof &&
+         (d->primed || (asyncore__fd_ready(d->fd, POLLIN) & POLLIN) != 0)))
         return true;
     tell(d);
     return asyncore__deref(&ref) != NULL;
@@ -48,7 +49,8 @@ static void end_listener(asyncore_dispatcher *d)
     asyncore__ref ref = asyncore__ref_to(d);
     int i;
 
-    for (i = 0; i < BATCHES && d != NULL && asyncore__fd_is_readable(d->fd);
+    for (i = 0; i < BATCHES && d != NULL &&
+                (asyncore__fd_ready(d->fd, POLLIN) & POLLIN) != 0;
          i++) {
         asyncore_readwrite(d, POLLIN);
         d = asyncore__deref(&ref);

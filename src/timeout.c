@@ -14,6 +14,7 @@
  * after extra->begun + extra->frame.
  */
 #include "dispatcher.h"
+#include "stats.h"
 #include "timer.h"
 
 #include <errno.h>
@@ -61,6 +62,8 @@ static void went_off(void *arg)
     asyncore__extra *extra = d->extra;
     int64_t now = d->map->now;
     bool late, silent;
+    asyncore__ref ref;
+    const char *class_name;
 
     if (extra->begun > 0)
         excuse_frame(d, now);
@@ -74,10 +77,16 @@ static void went_off(void *arg)
     set_timer_for_both(d);
     if (d->closing)
         return;
+    ref = asyncore__ref_to(d);
+    class_name = asyncore__class_name(d);
     if (late)
         d->base->frame_late(d);
     else if (silent)
         ASYNCORE__HANDLER(d, handle_timeout)(d);
+    else
+        return;
+    asyncore__lap(ref.map, &ref, class_name,
+                  late ? "handle_frame_timeout" : "handle_timeout");
 }
 
 void asyncore__frame_begins(asyncore_dispatcher *d)

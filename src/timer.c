@@ -20,6 +20,7 @@
  */
 #include "timer.h"
 #include "sock.h"
+#include "stats.h"
 
 #include <limits.h>
 
@@ -191,6 +192,7 @@ void asyncore__timers_run(asyncore_map *map, uint64_t last)
         if (timer->every > 0)
             set_again(map, timer, now);
         timer->fn(timer->arg);
+        asyncore__lap(map, NULL, NULL, "a timer");
     }
     map->timed = false;
 }

@@ -7,6 +7,7 @@
 #include "wakeup.h"
 #include "map.h"
 #include "sock.h"
+#include "stats.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,6 +95,7 @@ void asyncore__calls_run(asyncore_map *map)
         free(map->due);
         map->due = call.next;
         call.fn(call.arg);
+        asyncore__lap(map, NULL, NULL, "a call");
     }
 }
 

@@ -27,6 +27,7 @@ map 2
 extra 2
 fork 2
 limit 2
+stats 2
 wakeup 2
 resolver 2
 timer 2
@@ -36,6 +37,8 @@ dispatcher 3
 io 3
 listener 3
 dispatch 3
+guard 3
+inspect 3
 timeout 3
 stop 3
 loop 4
