@@ -198,10 +198,10 @@ static int make_place(asyncore_map *map, int fd)
     if (fd < map->counted_size)
         return 0;
     size = (size_t)fd + (size_t)fd / 2 + 16;
-    counted = realloc(map->counted, size * sizeof *counted);
+    counted = realloc(map->counted, size * sizeof(asyncore__peer *));
     if (counted == NULL)
         return -1;
-    memset(counted + before, 0, (size - before) * sizeof *counted);
+    memset(counted + before, 0, (size - before) * sizeof(asyncore__peer *));
     map->counted = counted;
     map->counted_size = (int)size;
     return 0;
