@@ -94,7 +94,10 @@ static void attempt_connected(asyncore_dispatcher *socket)
     connector *c = attempt_of(socket)->connector;
     asyncore_dispatcher *d = c->d;
 
-    if (asyncore__take_over(d, socket->fd) < 0) {
+    /* Too late; and what has d's number may be a stranger's by now. */
+    if (d->closing) {
+        asyncore_close(socket);
+    } else if (asyncore__take_over(d, socket->fd) < 0) {
         asyncore__end(d, errno);
     } else {
         d->extra->naming = NULL;

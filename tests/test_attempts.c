@@ -661,9 +661,14 @@ static void loop_inside_connect_error(void **state)
     expect_peer(&good);
 }
 
+static int socket_in_close;
+
 static void turn_in_close(caller *c)
 {
+    asyncore_address name;
+
     (void)asyncore_poll(c->dispatcher.map, 0);
+    socket_in_close = asyncore_getsockname(&c->dispatcher, &name);
 }
 
 /* It has given up, and is told so: whether it would have come to something, or
@@ -681,6 +686,7 @@ static void loop_inside_close(void **state)
     asyncore__end(d, ETIMEDOUT);
     snprintf(text, sizeof text, "close %d; ", ETIMEDOUT);
     assert_string_equal(client.text, text);
+    assert_int_equal(socket_in_close, -1);
     assert_int_equal(asyncore_map_count(map), 0);
 }
 
