@@ -371,17 +371,17 @@ static void wakeup_of_an_empty_map(void **state)
 static void signals(void **state)
 {
     world *w = world_of(state);
-    asyncore_signal_handler handler = { 0 };
+    asyncore_signal_handler *handler = lend(w, sizeof *handler);
     int calls = 0;
 
-    asyncore_signal(&handler, w->map, SIGUSR1, count, &calls);
+    asyncore_signal(handler, w->map, SIGUSR1, count, &calls);
     for (int i = 1; i <= 3; i++) {
         assert_false(is_awake(w->map));
         raise(SIGUSR1);
         assert_int_equal(turn(w->map), 0);
         assert_int_equal(calls, i);
     }
-    asyncore_signal_cancel(&handler);
+    asyncore_signal_cancel(handler);
     assert_false(is_awake(w->map));
 }
 
@@ -420,29 +420,29 @@ static void stopped(void **state)
 static void timers(void **state)
 {
     world *w = world_of(state);
-    asyncore_timer one = { 0 }, beat = { 0 };
+    asyncore_timer *one = lend(w, 2 * sizeof *one), *beat = one + 1;
     int calls = 0, beats = 0, turns = 0;
 
     clock_freeze();
     assert_int_equal(asyncore_map_timeout(w->map), -1);
-    asyncore_call_later(&one, w->map, 50, count, &calls);
+    asyncore_call_later(one, w->map, 50, count, &calls);
     assert_int_equal(asyncore_map_timeout(w->map), 50);
     clock_advance(20 * CLOCK_MS + 1);
     assert_int_equal(asyncore_map_timeout(w->map), 30);
     assert_int_equal(turn(w->map), 0);
     assert_int_equal(calls, 1);
     assert_int_equal(asyncore_map_timeout(w->map), -1);
-    asyncore_call_later(&one, w->map, 0, count, &calls);
+    asyncore_call_later(one, w->map, 0, count, &calls);
     assert_int_equal(asyncore_map_timeout(w->map), 0);
     turn(w->map);
     assert_int_equal(calls, 2);
-    asyncore_call_every(&beat, w->map, 100, count, &beats);
+    asyncore_call_every(beat, w->map, 100, count, &beats);
     while (beats < 10) {
         turn(w->map);
         turns++;
     }
     assert_int_equal(turns, 10);
-    asyncore_timer_cancel(&beat);
+    asyncore_timer_cancel(beat);
 }
 
 static int shortages; /* so many accepts to come fail */

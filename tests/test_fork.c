@@ -536,16 +536,16 @@ static void lock_is_held(void **state)
 static void timers_stay(void **state)
 {
     world *w = world_of(state);
-    asyncore_timer one = { 0 }, two = { 0 };
+    asyncore_timer *one = lend(w, 2 * sizeof *one), *two = one + 1;
     int calls = 0;
     pid_t pid;
 
-    asyncore_call_later(&one, w->map, 1, count, &calls);
-    asyncore_call_later(&two, w->map, 5, count, &calls);
+    asyncore_call_later(one, w->map, 1, count, &calls);
+    asyncore_call_later(two, w->map, 5, count, &calls);
     pid = fork_child();
     if (pid == 0) {
         CHECK(asyncore_map_after_fork(w->map) == 0);
-        asyncore_timer_cancel(&two);
+        asyncore_timer_cancel(two);
         CHECK(asyncore_loop(w->map, -1, -1) == 0);
         CHECK(calls == 1);
         _exit(0);
@@ -689,7 +689,7 @@ static void threads_go_on(void **state)
 {
     world *w = world_of(state);
     asyncore_map *other = asyncore_map_new(NULL);
-    asyncore_signal_handler handler = { 0 };
+    asyncore_signal_handler *handler = lend(w, sizeof *handler);
     pthread_t threads[2];
     int peer, signals = 0, calls = 0;
     recorder *r = join_pair(w, &recorder_handlers, &peer);
@@ -697,8 +697,8 @@ static void threads_go_on(void **state)
     enough = false;
     posted = made = 0;
     run_turns(w->map, 2);
-    assert_int_equal(
-        asyncore_signal(&handler, w->map, SIGUSR1, count, &signals), 0);
+    assert_int_equal(asyncore_signal(handler, w->map, SIGUSR1, count, &signals),
+                     0);
     assert_int_equal(
         pthread_create(&threads[0], NULL, post_all_the_time, w->map), 0);
     assert_int_equal(
@@ -725,7 +725,7 @@ static void threads_go_on(void **state)
     pthread_join(threads[1], NULL);
     run_until(w->map, made == posted);
     assert_int_equal(signals, 0);
-    asyncore_signal_cancel(&handler);
+    asyncore_signal_cancel(handler);
     asyncore_map_free(other);
     peer_write(peer, "x", 1);
     run_until(w->map, r->size == 1);
@@ -745,12 +745,12 @@ static bool is_default(int number)
 static void signals_to_the_child(void **state)
 {
     world *w = world_of(state);
-    asyncore_signal_handler handler = { 0 };
+    asyncore_signal_handler *handler = lend(w, sizeof *handler);
     int peer, calls = 0;
     pid_t pid;
 
     (void)join_pair(w, &recorder_handlers, &peer);
-    asyncore_signal(&handler, w->map, SIGUSR1, count, &calls);
+    asyncore_signal(handler, w->map, SIGUSR1, count, &calls);
     run_turns(w->map, 2);
     pid = fork_child();
     if (pid == 0) {
@@ -762,9 +762,9 @@ static void signals_to_the_child(void **state)
         raise(SIGUSR1);
         CHECK(asyncore_poll(w->map, -1) == 0);
         CHECK(calls == 2);
-        asyncore_signal_cancel(&handler);
+        asyncore_signal_cancel(handler);
         CHECK(is_default(SIGUSR1));
-        asyncore_signal(&handler, w->map, SIGUSR1, count, &calls);
+        asyncore_signal(handler, w->map, SIGUSR1, count, &calls);
         raise(SIGUSR1);
         CHECK_UNTIL(w->map, calls == 3);
         asyncore_set_socket_map(NULL);
@@ -777,7 +777,7 @@ static void signals_to_the_child(void **state)
     assert_int_equal(calls, 0);
     raise(SIGUSR1);
     run_until(w->map, calls == 1);
-    asyncore_signal_cancel(&handler);
+    asyncore_signal_cancel(handler);
     close(peer);
 }
 
@@ -785,12 +785,12 @@ static void signals_to_the_child(void **state)
 static void signals_to_the_parent(void **state)
 {
     world *w = world_of(state);
-    asyncore_signal_handler one = { 0 }, two = { 0 };
+    asyncore_signal_handler *one = lend(w, 2 * sizeof *one), *two = one + 1;
     int calls[2] = { 0, 0 };
     pid_t pid;
 
-    asyncore_signal(&one, w->map, SIGUSR1, count, &calls[0]);
-    asyncore_signal(&two, w->map, SIGUSR2, count, &calls[1]);
+    asyncore_signal(one, w->map, SIGUSR1, count, &calls[0]);
+    asyncore_signal(two, w->map, SIGUSR2, count, &calls[1]);
     raise(SIGUSR1);
     pid = fork_child();
     if (pid == 0) {
@@ -804,8 +804,8 @@ static void signals_to_the_parent(void **state)
     reap(pid);
     run_until(w->map, calls[0] == 1);
     assert_int_equal(calls[1], 0);
-    asyncore_signal_cancel(&one);
-    asyncore_signal_cancel(&two);
+    asyncore_signal_cancel(one);
+    asyncore_signal_cancel(two);
 }
 
 int main(void)
