@@ -835,8 +835,8 @@ ASYNCORE_API int asyncore_set_slow_callback_duration(asyncore_map *map,
  * If nothing comes of the next event either, that is doubled, up to a second,
  * until something changes. What it is watched for besides, and all others, go
  * on as ever; nothing is lost. What a class does on d->fd by itself is told
- * from what the kernel holds before and after; datagrams sent in that way
- * leave no trace. ENOMEM.
+ * from what the kernel holds before and after, where datagrams that are sent,
+ * or are of one size on a unix socket, leave no trace. ENOMEM.
  */
 ASYNCORE_API int asyncore_set_spin_guard(asyncore_map *map, bool on);
 

@@ -6,7 +6,7 @@
  * byte passed and nobody was accepted by a call of the library, on any
  * dispatcher, none came to the map or left it, and d itself is as it was to
  * the last bit. Those who work on d->fd by themselves are seen by nobody but
- * the kernel, which is asked the last time around.
+ * the kernel, which is asked now and then, and the last time around.
  *
  * Such a dispatcher is throttled: for a while it is not watched for what it
  * spun on, and after that it has one try, which doubles the while or ends it.
@@ -28,6 +28,10 @@
 
 enum { LIMIT = 1000, WITHIN_MS = 1000, SHORTEST_MS = 10, LONGEST_MS = 1000 };
 
+/* Events between two looks at the kernel: no power of two, for what it tells
+   of datagrams comes round again after so many. */
+enum { LOOK_EVERY = 61 };
+
 enum { ASKED = POLLIN | POLLPRI | POLLOUT };
 
 /* Of a descriptor, under that serial. */
@@ -43,6 +47,8 @@ typedef struct record {
     bool told;                         /* its spinning was reported */
     bool listed;                       /* among those with something masked */
     const asyncore_handlers *handlers; /* when it was throttled */
+    uint64_t print;                    /* of the last look, see sock.h */
+    bool moved;                        /* it was another before */
     int pause_ms;                      /* 0: it has not been throttled */
     int64_t until;
     int next;
@@ -235,7 +241,7 @@ void asyncore__guard_begin(asyncore_dispatcher *d, const asyncore__ref *ref,
     probe->serial = map->serial;
     probe->looked = r->count >= LIMIT - 1;
     if (probe->looked)
-        asyncore__fd_look(ref->fd, &probe->state);
+        probe->print = asyncore__fd_print(ref->fd);
 }
 
 static bool has_changed(const asyncore__probe *probe,
@@ -250,13 +256,20 @@ static bool has_changed(const asyncore__probe *probe,
            memcmp(d, &probe->before, sizeof *d) != 0;
 }
 
-/* Whether the handlers did what the library could not see. */
+static void look(record *r, int fd)
+{
+    uint64_t print = asyncore__fd_print(fd);
+
+    r->moved = r->count > LOOK_EVERY && (r->moved || print != r->print);
+    r->print = print;
+}
+
+/* Whether the handlers did what the library could not see: this time, or
+   earlier in a run of events. */
 static bool has_worked(const asyncore__probe *probe, const record *r)
 {
-    asyncore__fd_state state;
-
-    asyncore__fd_look(probe->ref.fd, &state);
-    return memcmp(&state, &probe->state, sizeof state) != 0 ||
+    return probe->print != asyncore__fd_print(probe->ref.fd) ||
+           (r->pause_ms == 0 && (r->moved || probe->print != r->print)) ||
            !asyncore__fd_is_ready(probe->ref.fd, r->ready);
 }
 
@@ -290,6 +303,9 @@ void asyncore__guard_end(const asyncore__probe *probe)
     r = find(map->guard, probe->ref.fd);
     if (r == NULL || r->serial != probe->ref.serial)
         return;
+    /* A turn inside its handler has judged it. */
+    if (d->throttled != probe->before.throttled)
+        return;
     r->turn = map->counters.turns;
     if (has_changed(probe, d)) {
         bool throttled = d->throttled;
@@ -300,6 +316,8 @@ void asyncore__guard_end(const asyncore__probe *probe)
     }
     if (++r->count == 1)
         r->since = asyncore__now();
+    if (r->count % LOOK_EVERY == 0)
+        look(r, probe->ref.fd);
     if (r->count < LIMIT || !probe->looked)
         return;
     now = asyncore__now();

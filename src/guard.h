@@ -18,7 +18,7 @@ typedef struct asyncore__probe {
     asyncore__counters counters;
     uint32_t serial; /* the map's */
     bool looked;     /* the kernel was asked, too */
-    asyncore__fd_state state;
+    uint64_t print;
 } asyncore__probe;
 
 /* Around the handlers of one event of d, which run for what is in ready. */

@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -243,22 +242,35 @@ bool asyncore__sock_unread(int fd)
     return ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
-void asyncore__fd_look(int fd, asyncore__fd_state *state)
+/* FNV-1a, on words. */
+static uint64_t mix(uint64_t print, uint64_t value)
 {
+    return (print ^ value) * UINT64_C(1099511628211);
+}
+
+uint64_t asyncore__fd_print(int fd)
+{
+    uint64_t print = UINT64_C(14695981039346656037);
+    int count = 0;
 #ifdef SO_MEMINFO
-    socklen_t size = sizeof state->memory;
+    unsigned memory[16] = { 0 };
+    socklen_t size = sizeof memory;
 #endif
 
-    memset(state, 0, sizeof *state);
-    state->offset = lseek(fd, 0, SEEK_CUR);
-    (void)ioctl(fd, FIONREAD, &state->unread);
+    print = mix(print, (uint64_t)lseek(fd, 0, SEEK_CUR));
+    if (ioctl(fd, FIONREAD, &count) == 0)
+        print = mix(print, (unsigned)count);
 #ifdef TIOCOUTQ
-    (void)ioctl(fd, TIOCOUTQ, &state->unsent);
+    if (ioctl(fd, TIOCOUTQ, &count) == 0)
+        print = mix(print, (unsigned)count);
 #endif
 #ifdef SO_MEMINFO
-    /* Of datagrams, FIONREAD tells the size of the first. */
-    (void)getsockopt(fd, SOL_SOCKET, SO_MEMINFO, state->memory, &size);
+    /* Of datagrams, FIONREAD tells the size of the first only. This, of what
+       is received, lags behind, but moves. */
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size) == 0)
+        print = mix(print, memory[0]);
 #endif
+    return print;
 }
 
 bool asyncore__fd_is_ready(int fd, unsigned events)

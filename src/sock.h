@@ -68,15 +68,10 @@ int asyncore__sock_error(int fd);
 /* Whether bytes wait to be read. */
 bool asyncore__sock_unread(int fd);
 
-/* What the kernel holds of a descriptor, as far as it tells: the bytes that
-   wait, where a file is at. No padding, so that two can be compared. */
-typedef struct asyncore__fd_state {
-    int64_t offset;
-    int unread, unsent;
-    unsigned memory[16];
-} asyncore__fd_state;
-
-void asyncore__fd_look(int fd, asyncore__fd_state *state);
+/* A number made of what the kernel holds of a descriptor, as far as it tells:
+   bytes and memory that wait, where a file is at. Where it is another one,
+   something was read, written, or has come. */
+uint64_t asyncore__fd_print(int fd);
 
 /* Whether it is ready for one of these, as poll(2) has it. */
 bool asyncore__fd_is_ready(int fd, unsigned events);
