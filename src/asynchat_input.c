@@ -423,28 +423,48 @@ static bool parse(parser *p)
     return here;
 }
 
-/* The same, of a chat whose frames have a deadline. A step comes at most to
-   the end of a frame. */
-static bool parse_in_steps(parser *p)
+/* One step, at most to the end of a frame; looks whether one is under way
+   then. Under another terminator than before, none has begun. */
+static bool parse_step(parser *p)
+{
+    asynchat *chat = p->chat;
+    bool counted = chat->delimiter == NULL && chat->mode == BYTES, within;
+    size_t lacking = chat->count;
+    const char *at = p->at;
+
+    p->in_steps = true;
+    if (!parse(p))
+        return false;
+    p->in_steps = false;
+    if (chat->delimiter != NULL)
+        within = chat->count > 0 || chat->matched > 0;
+    else
+        within = counted && chat->mode == BYTES &&
+                 chat->count == lacking - (size_t)(p->at - at);
+    asynchat__note_frame(chat, within);
+    return true;
+}
+
+/* parse, of a chat whose frames have a deadline. After the end of the frame
+   that had begun there is nothing to look at but how it stands at the end:
+   what is under way then has begun now. Of counted bytes that are not held for
+   handle_frame, only steps tell whether any has come. */
+static bool parse_in_time(parser *p)
 {
     asynchat *chat = p->chat;
 
-    p->in_steps = true;
-    while (can_go_on(p)) {
-        bool counted = chat->delimiter == NULL && chat->mode == BYTES, within;
-        size_t lacking = chat->count;
-        const char *at = p->at;
-
-        if (!parse(p))
+    while (can_go_on(p) && (chat->dispatcher.extra->begun > 0 ||
+                            class_of(chat)->handle_frame == NULL)) {
+        if (!parse_step(p))
             return false;
-        /* Under another terminator than before, none has begun. */
-        if (chat->delimiter != NULL)
-            within = chat->count > 0 || chat->matched > 0;
-        else
-            within = counted && chat->mode == BYTES &&
-                     chat->count == lacking - (size_t)(p->at - at);
-        asynchat__note_frame(chat, within);
     }
+    if (class_of(chat)->handle_frame == NULL)
+        return true;
+    if (!parse(p))
+        return false;
+    asynchat__note_frame(chat, chat->delimiter != NULL
+                                   ? chat->count > 0 || chat->matched > 0
+                                   : chat->input != NULL);
     return true;
 }
 
@@ -497,7 +517,7 @@ static void receive(parser *p, char *buffer)
     p->at = buffer;
     p->end = buffer + held + n;
     asyncore__received(d, n);
-    if (!(has_deadline(d) ? parse_in_steps(p) : parse(p)) || d->draining)
+    if (!(has_deadline(d) ? parse_in_time(p) : parse(p)) || d->draining)
         return;
     if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
         (void)out_of_memory(p);
@@ -515,7 +535,7 @@ static void parse_held(parser *p)
     /* An empty frame may be due without any: handlers get no NULL. */
     p->at = in != NULL ? in->data + in->begin : "";
     p->end = in != NULL ? in->data + in->end : p->at;
-    if ((has_deadline(d) ? parse_in_steps(p) : parse(p)) && !d->draining) {
+    if ((has_deadline(d) ? parse_in_time(p) : parse(p)) && !d->draining) {
         d->primed = p->at < p->end || is_due(chat);
         if (in != NULL && p->at < p->end) {
             in->begin = (size_t)(p->at - in->data);
