@@ -1,13 +1,15 @@
 /*
  * http_get - the HTTP client of Python's asyncore documentation: asks for a
- * page and prints all that comes, the head too.
+ * page and prints all that comes, the head too. The host is looked up, and its
+ * addresses are tried, by asyncore_connect_name.
  *
  *     python3 -m http.server --bind 127.0.0.1 8000 &
- *     http_get http://127.0.0.1:8000/
+ *     http_get http://localhost:8000/
  */
 #include <asyncore.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -15,6 +17,13 @@ static const char usage[] = "usage: http_get http://HOST[:PORT][/PATH]";
 static const char *url;
 static bool answered;
 static int status;
+
+struct page {
+    char host[256];
+    char port[6];
+    char request[16384];
+    int size; /* of the request */
+};
 
 static void fail(const char *what, const char *why)
 {
@@ -35,10 +44,20 @@ static void client_read(asyncore_dispatcher *d)
     }
 }
 
+static const char *reason(int error)
+{
+    switch (error) {
+    case 0: return "no answer";
+    case ENOENT: return "no such host";
+    case EAGAIN: return "the host cannot be looked up now";
+    default: return strerror(error);
+    }
+}
+
 static void client_close(asyncore_dispatcher *d)
 {
     if (d->error != 0 || !answered)
-        fail(url, d->error != 0 ? strerror(d->error) : "no answer");
+        fail(url, reason(d->error));
 }
 
 static const asyncore_handlers client_class = {
@@ -47,14 +66,55 @@ static const asyncore_handlers client_class = {
     .handle_close = client_close,
 };
 
-/*
- * The address and the request that the URL means; -1 if it is no URL, or
- * holds what could pass for a further line of the request.
- */
-static int take_apart(char *address, size_t room, char *request, size_t size)
+/* Text of so many bytes; -1 if it does not fit, or is none. */
+static int copy(char *to, size_t room, const char *from, size_t size)
 {
-    const char *host, *port, *path;
-    int length, written;
+    if (size == 0 || size >= room)
+        return -1;
+    memcpy(to, from, size);
+    to[size] = '\0';
+    return 0;
+}
+
+/* HOST[:PORT], HOST being a name, an address, or an IPv6 address in [ ]. */
+static int take_host(struct page *p, const char *text, size_t length)
+{
+    const char *end = text + length, *host = text, *host_end, *port;
+
+    if (memchr(text, '@', length) != NULL)
+        return -1;
+    if (*host == '[') {
+        host_end = memchr(++host, ']', length - 1);
+        if (host_end == NULL ||
+            memchr(host, ':', (size_t)(host_end - host)) == NULL)
+            return -1;
+        port = host_end + 1;
+    } else {
+        host_end = memchr(host, ':', length);
+        if (host_end == NULL)
+            host_end = end;
+        port = host_end;
+    }
+    if (port < end && *port++ != ':')
+        return -1;
+    if (copy(p->host, sizeof p->host, host, (size_t)(host_end - host)) < 0)
+        return -1;
+    if (port == end)
+        return copy(p->port, sizeof p->port, "80", 2);
+    if (strspn(port, "0123456789") != (size_t)(end - port) ||
+        copy(p->port, sizeof p->port, port, (size_t)(end - port)) < 0)
+        return -1;
+    return atoi(p->port) <= 65535 ? 0 : -1;
+}
+
+/*
+ * What the URL means; -1 if it is no URL, or holds what could pass for a
+ * further line of the request.
+ */
+static int take_apart(struct page *p)
+{
+    const char *host, *path;
+    int length;
 
     for (const char *c = url; *c != '\0'; c++) {
         if (*c <= ' ' || *c > '~')
@@ -63,49 +123,33 @@ static int take_apart(char *address, size_t room, char *request, size_t size)
     if (strncasecmp(url, "http://", strlen("http://")) != 0)
         return -1;
     host = url + strlen("http://");
-    path = port = host + strcspn(host, "/?#");
-    length = (int)(path - host);
-    while (port > host && port[-1] >= '0' && port[-1] <= '9')
-        port--;
-    if (port == host || port[-1] != ':')
-        port = ":80";
-    else
-        port = port == path ? "80" : "";
-    written = snprintf(address, room, "%.*s%s", length, host, port);
-    if (length == 0 || written >= (int)room ||
-        memchr(host, '@', (size_t)length) != NULL)
+    length = (int)strcspn(host, "/?#");
+    path = host + length;
+    if (length == 0 || take_host(p, host, (size_t)length) < 0)
         return -1;
-    written = snprintf(
-        request, size, "GET %s%.*s HTTP/1.0\r\nHost: %.*s\r\n\r\n",
-        *path == '/' ? "" : "/", (int)strcspn(path, "#"), path, length, host);
-    return written < (int)size ? written : -1;
+    p->size = snprintf(p->request, sizeof p->request,
+                       "GET %s%.*s HTTP/1.0\r\nHost: %.*s\r\n\r\n",
+                       *path == '/' ? "" : "/", (int)strcspn(path, "#"), path,
+                       length, host);
+    return p->size < (int)sizeof p->request ? 0 : -1;
 }
 
 int main(int argc, char **argv)
 {
-    char where[300], request[16384];
     asyncore_dispatcher_with_send client;
     asyncore_dispatcher *d = &client.dispatcher;
-    asyncore_address address;
-    int size;
+    struct page page;
 
     url = argc == 2 ? argv[1] : "";
     if (strcmp(url, "--help") == 0)
         return puts(usage) < 0 || fflush(stdout) != 0;
-    size = take_apart(where, sizeof where, request, sizeof request);
-    if (size < 0) {
+    if (take_apart(&page) < 0) {
         fprintf(stderr, "%s\n", usage);
         return 2;
     }
-    if (asyncore_address_resolve(&address, where) < 0 ||
-        address.any.sa_family == AF_UNIX) {
-        fprintf(stderr, "http_get: cannot find %s; %s\n", where, usage);
-        return 2;
-    }
     if (asyncore_dispatcher_with_send_init(&client, &client_class, -1, NULL) ||
-        asyncore_create_socket(d, address.any.sa_family, SOCK_STREAM) < 0 ||
-        asyncore_connect(d, &address) < 0 ||
-        asyncore_send(d, request, (size_t)size) < 0 ||
+        asyncore_connect_name(d, page.host, page.port) < 0 ||
+        asyncore_send(d, page.request, (size_t)page.size) < 0 ||
         asyncore_loop(NULL, -1, -1) < 0)
         fail(url, strerror(errno));
     asyncore_close(d);

@@ -11,7 +11,9 @@
  * next one ends: got_frame, which asynchat gives them whole, is a machine of
  * three states that sets the terminator to match. Many requests may come in
  * one packet, and asynchat sends the replies together. A client that does not
- * read its replies is not read from either.
+ * read its replies is not read from either. It may be silent for as long as it
+ * likes, but a line or a word that it has begun has to be complete after
+ * --timeout seconds (60; 0: never).
  *
  * It knows PING, ECHO, SET (with EX or PX), GET, DEL, EXISTS, INCR, EXPIRE,
  * TTL, DBSIZE, FLUSHALL, QUIT, and as much of COMMAND and CONFIG as redis-cli
@@ -23,6 +25,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,10 +41,12 @@ enum {
     STOP_MS = 700
 };
 
-static const char usage[] = "usage: redis_lite [--backend NAME] "
-                            "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+static const char usage[] =
+    "usage: redis_lite [--backend NAME] [--timeout SECONDS] "
+    "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
 
 static asyncore_map *map;
+static int64_t frame_seconds = 60;
 
 typedef struct client {
     asynchat chat;
@@ -294,10 +299,11 @@ static void accepted(asyncore_dispatcher *d, int fd,
         return;
     }
     c->chat.frame_limit = MAX_LINE;
-    if (asyncore_set_timeout(&c->chat.dispatcher, PATIENCE_MS) < 0)
+    expect_line(c, REQUEST);
+    if (asyncore_set_timeout(&c->chat.dispatcher, PATIENCE_MS) < 0 ||
+        (frame_seconds > 0 &&
+         asynchat_set_frame_timeout(&c->chat, frame_seconds * 1000) < 0))
         asyncore_close(&c->chat.dispatcher);
-    else
-        expect_line(c, REQUEST);
 }
 
 static const asyncore_handlers server = {
@@ -326,6 +332,18 @@ static int fail(const char *what)
     return 1;
 }
 
+static bool set(const char *option, const char *value, const char **backend)
+{
+    if (strcmp(option, "--backend") == 0) {
+        *backend = value;
+        return true;
+    }
+    return strcmp(option, "--timeout") == 0 &&
+           text_to_number((struct text){ value, strlen(value) },
+                          &frame_seconds) &&
+           frame_seconds >= 0 && frame_seconds <= INT_MAX;
+}
+
 int main(int argc, char **argv)
 {
     const char *backend = NULL, *where = "127.0.0.1:6380";
@@ -336,11 +354,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return puts(usage) < 0 || fflush(stdout) != 0;
-    if (argc > 2 && strcmp(argv[1], "--backend") == 0) {
-        backend = argv[2];
-        argc -= 2;
+    for (; argc > 2 && set(argv[1], argv[2], &backend); argc -= 2)
         argv += 2;
-    }
     if (argc == 2)
         where = argv[1];
     map = argc <= 2 ? asyncore_map_new(backend) : NULL;

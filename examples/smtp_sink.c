@@ -20,8 +20,12 @@
  *    SIZE without a number), it answers 501 or 502; and "500 Error: bad
  *    syntax" to a NUL, and to what could not be echoed in ASCII;
  *  - a mail has at most 1000 recipients; a client has --timeout seconds (300;
- *    0: for ever) to say something; one that does not read its answers is not
- *    read from.
+ *    0: for ever) to say something, as many to complete a command, and ten
+ *    times as many for a mail's data, however busily it sends; one that does
+ *    not read its answers is not read from;
+ *  - of more than --connections clients at once (1000; 0: no limit), or more
+ *    than --per-peer (100) from one address or IPv6 network of 64 bits, the
+ *    next is told 421.
  *
  * In this file are the frames, commands up to CRLF and data up to CRLF.CRLF,
  * taken in Python's way: a mail may come in any number of pieces, which
@@ -43,18 +47,25 @@
 
 enum {
     LINGER = 5000, /* ms for the last answer to arrive */
-    STOP_MS = 700  /* and for all of them */
+    DATA_TIMES = 10,
+    STOP_MS = 700 /* and for all of them */
 };
 
 static const char usage[] =
     "usage: smtp_sink [--backend NAME] [--maildir DIR] [--size BYTES] "
-    "[--smtputf8] [--timeout SECONDS] "
+    "[--smtputf8] [--timeout SECONDS] [--connections N] [--per-peer N] "
     "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
 
 static const char end_of_data[] = "\r\n.\r\n";
 static const size_t end_size = sizeof end_of_data - 1;
 
 struct settings settings = { .size_limit = 33554432, .timeout = 300 };
+static asyncore_limits limits = {
+    .connections = 1000,
+    .per_peer = 100,
+    .ipv6_prefix = 64,
+    .word = "421 Error: too many connections\r\n",
+};
 static asyncore_map *map;
 
 void session_answer(session *s, const char *format, ...)
@@ -94,10 +105,20 @@ void session_forget_mail(session *s)
     s->lost = s->utf8 = false;
 }
 
+/* The times of what is complete at last, in the settings' timeout. */
+static void set_times(session *s, int times)
+{
+    if (settings.timeout > 0 &&
+        asynchat_set_frame_timeout(&s->chat, (int64_t)settings.timeout * 1000 *
+                                                 times) < 0)
+        asyncore_close(&s->chat.dispatcher);
+}
+
 static void expect_command(session *s)
 {
     s->state = COMMAND;
     s->received = 0;
+    set_times(s, 1);
     asynchat_set_terminator(&s->chat, "\r\n", 2);
 }
 
@@ -111,6 +132,7 @@ void session_expect_data(session *s)
 {
     s->state = DATA_BEGINS;
     s->matched = 2;
+    set_times(s, DATA_TIMES);
     asynchat_set_terminator_bytes(&s->chat, 1);
 }
 
@@ -259,6 +281,11 @@ static void session_timeout(asyncore_dispatcher *d)
     session_finish((session *)d);
 }
 
+static void session_late(asynchat *chat)
+{
+    session_timeout(&chat->dispatcher);
+}
+
 /* RFC 5321, 3.8: a mail of which the end is missing stays its sender's. */
 static void session_stop(asyncore_dispatcher *d)
 {
@@ -291,6 +318,7 @@ static const asynchat_handlers session_class = {
     },
     .collect_incoming_data = session_data,
     .found_terminator = session_found,
+    .handle_frame_timeout = session_late,
 };
 
 static void accepted(asyncore_dispatcher *d, int fd,
@@ -366,6 +394,10 @@ static bool set(const char *option, const char *value, const char **backend,
         return read_number(value, &settings.size_limit);
     if (strcmp(option, "--timeout") == 0)
         return read_number(value, &settings.timeout);
+    if (strcmp(option, "--connections") == 0)
+        return read_number(value, &limits.connections);
+    if (strcmp(option, "--per-peer") == 0)
+        return read_number(value, &limits.per_peer);
     if (strcmp(option, "--maildir") == 0)
         *maildir = value;
     else if (strcmp(option, "--backend") == 0)
@@ -421,6 +453,7 @@ int main(int argc, char **argv)
     sigaction(SIGPIPE, &ignore, NULL);
     asyncore_dispatcher_init(&d, &server, -1, map);
     if (asyncore_listen_on(&d, where, SOMAXCONN) < 0 ||
+        asyncore_set_limits(&d, &limits) < 0 ||
         asyncore_getsockname(&d, &address) < 0)
         return fail(where);
     asyncore_address_format(&address, text, sizeof text);

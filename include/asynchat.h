@@ -89,6 +89,14 @@ typedef struct asynchat_handlers {
      * handle_error with EMSGSIZE, which closes.
      */
     void (*handle_overflow)(asynchat *chat);
+
+    /*
+     * A frame has begun, and is not complete after as long as
+     * asynchat_set_frame_timeout said. The frame has another period. Default:
+     * handle_close with d->error ETIMEDOUT, whatever the class's
+     * handle_timeout does, which is for silence.
+     */
+    void (*handle_frame_timeout)(asynchat *chat);
 } asynchat_handlers;
 
 /* An asynchat is a dispatcher: &chat->dispatcher goes wherever one is taken,
@@ -144,6 +152,25 @@ ASYNCORE_API int asynchat_set_terminator_bytes(asynchat *chat, size_t n);
  */
 ASYNCORE_API const void *asynchat_get_terminator(const asynchat *chat,
                                                  size_t *size);
+
+/*
+ * handle_frame_timeout when a frame is not complete so many milliseconds after
+ * its first byte, however steadily it comes: a peer that sends a byte a minute
+ * is never silent, and this ends it. -1: never (as at first). What comes
+ * between frames does not count, which is for asyncore_set_timeout, nor does
+ * what comes without a terminator. A frame that is skipped after
+ * handle_overflow is still the same.
+ *
+ * A frame begins anew, and with it its time, when its terminator is replaced
+ * before it is complete, and when reading goes on after a pause: then the peer
+ * is not to blame. Another time holds for the frame that has begun; to set the
+ * first for one that has, counts from its next byte.
+ *
+ * A frame costs stores, not a timer: the clock is that of the turn. It ends
+ * with the connection, and when chat leaves its map. EBADF: chat is in no map;
+ * ENOMEM.
+ */
+ASYNCORE_API int asynchat_set_frame_timeout(asynchat *chat, int64_t timeout_ms);
 
 /* ---- Output ------------------------------------------------------------ */
 

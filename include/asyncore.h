@@ -113,6 +113,8 @@
 extern "C" {
 #endif
 
+struct pollfd; /* of <poll.h> */
+
 typedef struct asyncore_map asyncore_map;
 typedef struct asyncore_dispatcher asyncore_dispatcher;
 
@@ -149,7 +151,8 @@ ASYNCORE_API int asyncore_address_parse(asyncore_address *address,
  * The same, but HOST may be a name and PORT a service, looked up with
  * getaddrinfo(3), of whose answers the first is taken. It may block for
  * seconds: for set-up, not for handlers. ENOENT: no such name. EAGAIN: no
- * answer now. ENOMEM and the errors of asyncore_address_parse.
+ * answer now. EIO: an answer that is none. ENOMEM and the errors of
+ * asyncore_address_parse.
  */
 ASYNCORE_API int asyncore_address_resolve(asyncore_address *address,
                                           const char *text);
@@ -211,11 +214,20 @@ typedef struct asyncore_handlers {
     void (*handle_expt)(asyncore_dispatcher *d);
 
     /*
-     * The connection asked for by asyncore_connect stands; d->connected is
-     * true already, and d may send. Always from the loop, never from inside
-     * asyncore_connect. Default: log a warning.
+     * The connection asked for by asyncore_connect or asyncore_connect_name
+     * stands; d->connected is true already, and d may send. Always from the
+     * loop, never from inside those. Default: log a warning.
      */
     void (*handle_connect)(asyncore_dispatcher *d);
+
+    /*
+     * One of the addresses that asyncore_connect_name found did not answer, or
+     * could not be tried, for the reason error; others are still being tried,
+     * or will be, unless handle_close follows. address lives until you return.
+     * Default: log a warning.
+     */
+    void (*handle_connect_error)(asyncore_dispatcher *d,
+                                 const asyncore_address *address, int error);
 
     /*
      * A listener has connections waiting. Default: asyncore_accept until
@@ -324,7 +336,8 @@ typedef struct asyncore_handlers {
  *
  *     no socket        fd == -1: before create_socket, after close
  *     unconnected      a fresh stream socket: in the map, never waited for
- *     connecting       from asyncore_connect to handle_connect
+ *     connecting       from asyncore_connect, or asyncore_connect_name, to
+ *                      handle_connect
  *     connected        to handle_close or asyncore_close
  *     accepting        a listener
  *
@@ -345,6 +358,8 @@ struct asyncore_dispatcher {
     unsigned debug : 1; /* log_info prints warnings too */
 
     /* Private. */
+    unsigned naming : 1;      /* fd is not yet a socket, see connector.c */
+    unsigned inner : 1;       /* the library's own, in no walk of the map */
     unsigned stream : 1;      /* it has an end; unconnected is not watched */
     unsigned reading : 1;     /* as asyncore_set_readable left it */
     unsigned writing : 1;     /* as asyncore_set_writable left it */
@@ -424,6 +439,7 @@ ASYNCORE_API int asyncore_set_socket(asyncore_dispatcher *d, int fd);
  * its handle_close stays open, and is told of its end again when it is back in
  * a map. EBUSY: an asynchat that is being given input, or that
  * asynchat_close_when_done has; asyncore_call_soon can do it after the input.
+ * EBUSY also before the handle_connect of asyncore_connect_name.
  */
 ASYNCORE_API int asyncore_del_channel(asyncore_dispatcher *d);
 
@@ -473,6 +489,54 @@ ASYNCORE_API int asyncore_listen(asyncore_dispatcher *d, int backlog);
  */
 ASYNCORE_API int asyncore_listen_on(asyncore_dispatcher *d, const char *address,
                                     int backlog);
+
+/*
+ * The limits of a listener, or of several of one map that share them. Yours,
+ * all zero bytes at first, and on the terms of a timer: it must stay where it
+ * is until no listener has it.
+ *
+ *     static asyncore_limits limits = {
+ *         .connections = 1000, .per_peer = 20, .ipv6_prefix = 64,
+ *         .word = "421 Too many connections\r\n",
+ *     };
+ *     asyncore_set_limits(&listener, &limits);
+ *
+ * Those over a limit are refused: sent the word, as far as that goes without
+ * waiting, and closed. handle_accepted does not see them. Lowering a limit
+ * closes nobody.
+ */
+typedef struct asyncore_limits {
+    /* Yours, to be changed at any time. */
+    size_t connections;   /* at once; 0: no limit */
+    size_t per_peer;      /* of them, from one IP address; 0: no limit */
+    unsigned ipv6_prefix; /* so many bits of an IPv6 address are compared: who
+                             has a network of 64 has many; 0: all of them */
+    const char *word;     /* NULL: none */
+
+    /* Read-only. */
+    size_t open;      /* connections counted now */
+    uint64_t refused; /* in all */
+
+    /* Private. */
+    struct asyncore__census *census; /* NULL: no listener has it */
+} asyncore_limits;
+
+/*
+ * Gives d, which has a socket, these limits (NULL: none) in place of those it
+ * had, for as long as it is in its map. They are kept by the default
+ * handle_accept. What handle_accepted puts into the listener's map counts
+ * until it leaves that (asyncore_close, asyncore_del_channel), what it closes
+ * or gives to another map only while it runs. An IPv4 address counts as one
+ * with that address mapped into IPv6; unix sockets have no address, and count
+ * as connections only. Without memory to count it, a connection is refused.
+ *
+ * When the last listener that has the limits is closed or given others, those
+ * counted are forgotten, and open is 0: to go on counting, give them to the
+ * new listener before the old one is closed. EBADF: d is in no map; EINVAL: a
+ * listener of another map has these limits; ENOMEM. What d had is kept then.
+ */
+ASYNCORE_API int asyncore_set_limits(asyncore_dispatcher *d,
+                                     asyncore_limits *limits);
 
 /*
  * As connect(2) without blocking: 0 means connecting, or for a datagram
@@ -557,8 +621,11 @@ ASYNCORE_API void asyncore_set_writable(asyncore_dispatcher *d, bool writable);
  * handle_timeout after so many milliseconds of silence, counted from now and
  * anew whenever data is received or sent, a connection is made or one is
  * accepted; -1: never (as at first). That costs a store, not a timer: the
- * clock is that of the turn in which it happens. It ends with the connection,
- * and when d leaves its map. EBADF: d is in no map; ENOMEM.
+ * clock is that of the turn in which it happens. To set the same time again in
+ * a handler, because something else has shown that the peer is alive, costs as
+ * little. Set while d is connecting it bounds how long that may take. It ends
+ * with the connection, and when d leaves its map. EBADF: d is in no map;
+ * ENOMEM.
  */
 ASYNCORE_API int asyncore_set_timeout(asyncore_dispatcher *d,
                                       int64_t timeout_ms);
@@ -687,6 +754,31 @@ ASYNCORE_API asyncore_map *asyncore_map_new(const char *backend);
  */
 ASYNCORE_API void asyncore_map_free(asyncore_map *map);
 
+/*
+ * For the child of a fork(2) by the map's thread, before it does anything else
+ * with the map: parent and child share what the kernel watches, and what the
+ * child closes would be gone for both. From here on the child's map is its
+ * own, and the parent's goes on undisturbed. It may be called in a handler of
+ * the map, which then goes on in both.
+ *
+ *     pid = fork();
+ *     if (pid == 0 && asyncore_map_after_fork(map) < 0)
+ *         _exit(1);
+ *
+ * Dispatchers, timers and signal handlers stay: both processes are told of
+ * what happens to the descriptors that they share, so close in the child what
+ * the parent is to serve, and the other way round. Calls posted and not yet
+ * run (asyncore_call_soon), and signals that came before the fork, are the
+ * parent's. So is the blocking mode that a file_dispatcher gives back: the
+ * child leaves it alone. A map of another thread is nothing that the child
+ * could use or free.
+ *
+ * EMFILE, ENFILE, ENOMEM, ENOSPC: the map is as it was, but for the calls, and
+ * it may be called again. Without it asyncore_poll and asyncore_loop fail with ECHILD where
+ * the library was built without NDEBUG, and with it disturb the parent.
+ */
+ASYNCORE_API int asyncore_map_after_fork(asyncore_map *map);
+
 /* The names of the backends here, the best first, ended by NULL. */
 ASYNCORE_API const char *const *asyncore_backends(void);
 
@@ -717,7 +809,8 @@ ASYNCORE_API asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd);
  * timer set, no call posted), asyncore_stop, or count turns are done (-1: no
  * bound). Each turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
  * turn in which nothing happened counts. 0, or -1 when the backend fails
- * (ENOMEM); the map is as it was then. Runs handlers.
+ * (ENOMEM), or with ECHILD, see asyncore_map_after_fork; the map is as it was
+ * then. Runs handlers.
  */
 ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
 
@@ -728,6 +821,49 @@ ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
  * nothing posted is not waited for. It may be nested in a handler. Runs handlers.
  */
 ASYNCORE_API int asyncore_poll(asyncore_map *map, int timeout_ms);
+
+/*
+ * A map inside another loop. What that loop waits for is the map's
+ * descriptors, beside its own:
+ *
+ *     for (;;) {
+ *         int timeout = asyncore_map_timeout(map);
+ *         int count = asyncore_map_pollfds(map, fds, capacity);
+ *         poll(fds, count, timeout);
+ *         asyncore_poll(map, 0);
+ *     }
+ *
+ * or, for loops in which descriptors are registered once (epoll(7), libuv),
+ * the one of asyncore_map_fileno. examples/foreign_loop.c is a whole program.
+ *
+ * asyncore_map_timeout does the first half of a turn, as far as the wait:
+ * predicates are asked and the kernel is told what has changed. It returns
+ * after how many milliseconds asyncore_poll must be called even if nothing is
+ * ready: 0, at once; -1, never. Call it right before each wait, for what is
+ * changed after it is not waited for. If it cannot do its work it returns 0,
+ * and asyncore_poll tells why. Runs handlers.
+ */
+ASYNCORE_API int asyncore_map_timeout(asyncore_map *map);
+
+/*
+ * Fills in up to capacity of what poll(2) has to wait for, and returns how
+ * many there are; with more than capacity, call it again with more room. When
+ * any of them is ready, for other threads' calls and signals too,
+ * asyncore_poll has something to do. They are those of the last
+ * asyncore_map_timeout. epoll has one, poll and select one for each
+ * dispatcher, and one more. -1 and errno only where the default map is made.
+ */
+ASYNCORE_API int asyncore_map_pollfds(asyncore_map *map, struct pollfd *fds,
+                                      int capacity);
+
+/*
+ * A descriptor that is readable as long as asyncore_poll has something to do
+ * other than what asyncore_map_timeout tells: for every wait that allows for
+ * both. It stays the same, and the library's, until asyncore_map_free; after
+ * asyncore_map_after_fork there is another. Wait for it as level-triggered.
+ * ENOTSUP: poll and select have none. EMFILE, ENFILE, ENOMEM, ENOSPC.
+ */
+ASYNCORE_API int asyncore_map_fileno(asyncore_map *map);
 
 /*
  * Python's ExitNow: every asyncore_loop and asyncore_poll now running on the
@@ -833,7 +969,7 @@ typedef struct asyncore_signal_handler {
     void (*fn)(void *arg);
     void *arg;
     int number;
-    int caught; /* it has come, and fn is due */
+    int caught; /* it has come to this process, and fn is due; 0: not */
     struct asyncore_signal_handler *next, *next_of_map;
 } asyncore_signal_handler;
 
@@ -855,6 +991,62 @@ ASYNCORE_API int asyncore_signal(asyncore_signal_handler *handler,
 /* fn will not be called; fine if it is not set. asyncore_map_free does it for
    those of the map. */
 ASYNCORE_API void asyncore_signal_cancel(asyncore_signal_handler *handler);
+
+/* ---- Names ------------------------------------------------------------- */
+
+/*
+ * Connects d, which has no socket and is of any class but file_dispatcher's,
+ * to a service of a host: an address ("192.0.2.1", "2001:db8::1",
+ * "fe80::1%eth0", without brackets) or a name, and a port ("80") or the name
+ * of a service ("http"). Never blocks: names are looked up with getaddrinfo(3)
+ * in threads of the map's, which end when there is nothing more to look up and
+ * to which no signal is delivered.
+ *
+ * 0: d is connecting, and the outcome comes from the loop. The addresses, of
+ * which the first 32 count, are tried as RFC 8305 says: the families in turn,
+ * beginning with that of the first answer; the next one as soon as one has
+ * failed, or 250 ms after the one before it began. The first to connect has
+ * won, and the others are closed: handle_connect. handle_connect_error tells
+ * of each that failed. When all have, handle_close follows, with the error of
+ * the first address, the preferred one, in d->error. When there is no address:
+ * handle_close with ENOENT (no such name; ".invalid" is not even asked for,
+ * RFC 6761), EAGAIN (no answer now), EIO (an answer that is none), EINVAL,
+ * ENOMEM.
+ *
+ * Meanwhile d may be closed at any time, which waits for nothing,
+ * asyncore_set_timeout bounds all of it together, and classes with a queue
+ * take what is sent. d->fd is the number that the connection will have, but no
+ * socket before handle_connect, which is where options of it are set. The
+ * attempts have sockets of their own, of which asyncore_map_next and its kin
+ * do not tell: only a loop of the library's serves them.
+ *
+ * EEXIST: d has a socket. EINVAL: host or service is empty, longer than any,
+ * or a number that is no port. ENOMEM, EMFILE; EAGAIN: no thread.
+ */
+ASYNCORE_API int asyncore_connect_name(asyncore_dispatcher *d, const char *host,
+                                       const char *service);
+
+/*
+ * How long to wait before one tries again what has failed: ever longer, and
+ * not all at the same time. Yours; both bounds set, all else zero bytes.
+ */
+typedef struct asyncore_backoff {
+    int64_t first_ms; /* at least 1 */
+    int64_t most_ms;  /* at least first_ms */
+
+    /* Private. */
+    int64_t next_ms;
+    uint64_t random;
+} asyncore_backoff;
+
+/*
+ * The delay, for asyncore_call_later: at random between the half and the whole
+ * of first_ms, the next time of twice that, and so on up to most_ms.
+ */
+ASYNCORE_API int64_t asyncore_backoff_next(asyncore_backoff *backoff);
+
+/* It has not failed: the next delay is the first again. */
+ASYNCORE_API void asyncore_backoff_reset(asyncore_backoff *backoff);
 
 #ifdef __cplusplus
 }

@@ -44,6 +44,7 @@ static const asyncore__class asynchat_class = {
             .handle_write = asynchat__write,
             .handle_expt = asyncore__handle_expt,
             .handle_connect = asyncore__handle_connect,
+            .handle_connect_error = asyncore__handle_connect_error,
             .handle_accept = asyncore__handle_accept,
             .handle_accepted = asyncore__handle_accepted,
             .handle_close = handle_close,
@@ -60,6 +61,7 @@ static const asyncore__class asynchat_class = {
     .send = asynchat__send,
     .queued = asynchat__queued,
     .shutdown = asynchat__shutdown,
+    .frame_late = asynchat__frame_late,
     .release = release,
 };
 

@@ -28,7 +28,22 @@ void asynchat__drop_input(asynchat *chat);
 char *asynchat__take_buffer(asyncore_map *map);
 void asynchat__give_buffer(asyncore_map *map, char *buffer);
 
+/* ---- asynchat_deadline.c ------------------------------------------------ */
+
+/* Input was looked at, of a chat that has a frame timeout: whether it has
+   ended within a frame, of which at least a byte has come. */
+void asynchat__note_frame(asynchat *chat, bool within);
+
+/* What the class does when a frame is late. */
+void asynchat__frame_late(asyncore_dispatcher *d);
+
 /* ---- asynchat_output.c -------------------------------------------------- */
+
+struct asyncore__cork {
+    const asyncore_dispatcher *owner; /* NULL: free; size == 0 then */
+    size_t size;
+    char data[ASYNCHAT__BUFFER_SIZE];
+};
 
 /* handle_write, and what the class does otherwise. */
 void asynchat__write(asyncore_dispatcher *d);
@@ -36,8 +51,10 @@ ssize_t asynchat__send(asyncore_dispatcher *d, const void *data, size_t size);
 size_t asynchat__queued(const asyncore_dispatcher *d);
 int asynchat__shutdown(asyncore_dispatcher *d);
 
-/* Sends what was pushed while d was given input. -1, routed. */
-int asynchat__uncork(asyncore_dispatcher *d);
+/* Around d's being given input: what is pushed between the two is sent at the
+   end, which may run handlers. */
+void asynchat__begin_input(asyncore_dispatcher *d);
+void asynchat__end_input(asyncore_dispatcher *d);
 
 /* Drops everything. */
 void asynchat__drop_output(asynchat *chat);

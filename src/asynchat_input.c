@@ -40,6 +40,7 @@ typedef struct parser {
     asyncore__ref ref;
     asynchat *chat;
     const char *at, *end;
+    bool in_steps;
 } parser;
 
 /* ---- What is held back -------------------------------------------------- */
@@ -97,7 +98,8 @@ char *asynchat__take_buffer(asyncore_map *map)
 
 void asynchat__give_buffer(asyncore_map *map, char *buffer)
 {
-    free(map->receive_buffer);
+    if (map->receive_buffer != NULL)
+        free(map->receive_buffer);
     map->receive_buffer = buffer;
 }
 
@@ -135,6 +137,8 @@ static int set_terminator(asynchat *chat, const char *delimiter, unsigned mode,
     if (from_outside) {
         if (is_due(chat))
             d->primed = 1;
+        if (d->extra != NULL)
+            d->extra->begun = 0;
         d->held = 0;
         asyncore__update(d);
     }
@@ -173,22 +177,23 @@ const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
 static const char *find(const char *data, const char *end,
                         const char *delimiter, size_t size)
 {
-    enum { FALSE_ALARMS = 16 };
-    const char *at = data + size - 1;
-    int i;
+    const size_t before = size - 1;
+    const char *at = data + before;
+    int false_alarms = 16;
 
-    for (i = 0; i < FALSE_ALARMS; i++) {
-        if (at >= end)
-            return NULL;
-        at = memchr(at, delimiter[size - 1], (size_t)(end - at));
+    while (at < end) {
+        at = memchr(at, delimiter[before], (size_t)(end - at));
         if (at == NULL)
             return NULL;
-        if (memcmp(at - (size - 1), delimiter, size - 1) == 0)
-            return at - (size - 1);
+        at -= before;
+        if (*at == *delimiter && memcmp(at, delimiter, before) == 0)
+            return at;
         at++;
+        if (--false_alarms == 0)
+            return memmem(at, (size_t)(end - at), delimiter, size);
+        at += before;
     }
-    at -= size - 1;
-    return memmem(at, (size_t)(end - at), delimiter, size);
+    return NULL;
 }
 
 /* How many bytes of the delimiter, not all, the data ends with:
@@ -332,6 +337,15 @@ static bool goes_ahead(const asynchat *chat, size_t size)
            (size > 0 || chat->input != NULL);
 }
 
+/* A frame that came in one piece, the one most often seen: there is nothing to
+   note before its handler runs. */
+static bool is_whole(const asynchat *chat, size_t size)
+{
+    return class_of(chat)->handle_frame != NULL && chat->count == 0 &&
+           chat->input == NULL &&
+           (size <= chat->frame_limit || chat->frame_limit == 0);
+}
+
 /* Up to the delimiter, or all but what may be its beginning. */
 static bool parse_to_delimiter(parser *p)
 {
@@ -339,6 +353,11 @@ static bool parse_to_delimiter(parser *p)
     size_t size = p->chat->mode;
     const char *found = find(data, p->end, delimiter, size);
 
+    if (found != NULL && is_whole(p->chat, (size_t)(found - data))) {
+        p->at = found + size;
+        class_of(p->chat)->handle_frame(p->chat, data, (size_t)(found - data));
+        return is_here(p);
+    }
     if (found != NULL) {
         bool ends = !goes_ahead(p->chat, (size_t)(found - data));
         p->at = ends ? found + size : found;
@@ -383,7 +402,7 @@ static bool takes_input(const asynchat *chat)
 
 static bool can_go_on(const parser *p)
 {
-    return takes_input(p->chat) && (p->at < p->end || is_due(p->chat));
+    return (p->at < p->end || is_due(p->chat)) && takes_input(p->chat);
 }
 
 /* False: chat may be gone. Else p->at is how far it has come. */
@@ -398,8 +417,40 @@ static bool parse(parser *p)
             here = parse_bytes(p);
         else
             here = parse_all(p);
+        if (p->in_steps)
+            break;
     }
     return here;
+}
+
+/* The same, of a chat whose frames have a deadline. A step comes at most to
+   the end of a frame. */
+static bool parse_in_steps(parser *p)
+{
+    asynchat *chat = p->chat;
+
+    p->in_steps = true;
+    while (can_go_on(p)) {
+        bool counted = chat->delimiter == NULL && chat->mode == BYTES, within;
+        size_t lacking = chat->count;
+        const char *at = p->at;
+
+        if (!parse(p))
+            return false;
+        /* Under another terminator than before, none has begun. */
+        if (chat->delimiter != NULL)
+            within = chat->count > 0 || chat->matched > 0;
+        else
+            within = counted && chat->mode == BYTES &&
+                     chat->count == lacking - (size_t)(p->at - at);
+        asynchat__note_frame(chat, within);
+    }
+    return true;
+}
+
+static bool has_deadline(const asyncore_dispatcher *d)
+{
+    return d->extra != NULL && d->extra->frame > 0;
 }
 
 /* ---- Reading ------------------------------------------------------------ */
@@ -440,15 +491,15 @@ static void receive(parser *p, char *buffer)
             (void)asyncore__io_failed(d, error);
         return;
     }
-    asyncore__active(d);
     if (held > 0)
         memcpy(buffer, chat->delimiter, held);
     chat->matched = 0;
     p->at = buffer;
     p->end = buffer + held + n;
-    if (!parse(p) || d->draining)
+    asyncore__active(d);
+    if (!(has_deadline(d) ? parse_in_steps(p) : parse(p)) || d->draining)
         return;
-    if (hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
+    if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
         (void)out_of_memory(p);
     else
         d->primed = p->at < p->end || is_due(chat);
@@ -464,7 +515,7 @@ static void parse_held(parser *p)
     /* An empty frame may be due without any: handlers get no NULL. */
     p->at = in != NULL ? in->data + in->begin : "";
     p->end = in != NULL ? in->data + in->end : p->at;
-    if (parse(p) && !d->draining) {
+    if ((has_deadline(d) ? parse_in_steps(p) : parse(p)) && !d->draining) {
         d->primed = p->at < p->end || is_due(chat);
         if (in != NULL && p->at < p->end) {
             in->begin = (size_t)(p->at - in->data);
@@ -519,16 +570,15 @@ void asynchat__read(asyncore_dispatcher *d)
         asyncore__update(d);
         return;
     }
-    d->serving = 1;
+    asynchat__begin_input(d);
     give_input(d, &p);
     d = asyncore__deref(&p.ref);
     if (d == NULL)
         return;
-    d->serving = 0;
     held = !d->draining && p.chat->delimiter == NULL && p.chat->mode == SPENT;
     if (d->held != held || d->primed || d->eof) {
         d->held = held;
         asyncore__update(d);
     }
-    (void)asynchat__uncork(d);
+    asynchat__end_input(d);
 }

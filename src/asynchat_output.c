@@ -3,9 +3,9 @@
  *
  * What is pushed while a channel is given input goes into the map's cork,
  * which is sent in one call when the input is used up. The cork has one owner
- * at a time: a channel that is not it, as in a nested asyncore_poll, does
- * without. For the owner, what is in the cork comes before its queue, which is
- * empty for as long.
+ * at a time, from the beginning of its input to the end: a channel that is not
+ * it, as in a nested asyncore_poll, does without. For the owner, what is in
+ * the cork comes before its queue, which is empty for as long as it is not.
  */
 #include "asynchat_impl.h"
 
@@ -13,12 +13,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct asyncore__cork {
-    const asyncore_dispatcher *owner; /* NULL: free; size == 0 then */
-    size_t size;
-    char data[ASYNCHAT__BUFFER_SIZE];
-};
 
 static asyncore__output output_of(asynchat *chat)
 {
@@ -31,59 +25,96 @@ static asyncore__output output_of(asynchat *chat)
 
 static bool has_cork(const asyncore_dispatcher *d)
 {
-    return asyncore__in_map(d) && d->map->cork != NULL &&
-           d->map->cork->owner == d;
-}
-
-static struct asyncore__cork *new_cork(void)
-{
-    struct asyncore__cork *c = malloc(sizeof *c);
-
-    if (c != NULL) {
-        c->owner = NULL;
-        c->size = 0;
-    }
-    return c;
+    /* One in no map may have a map that has been freed. */
+    return d->serving && d->map->cork != NULL && d->map->cork->owner == d;
 }
 
 /* Whether data went into the cork. */
 static bool cork(asyncore_dispatcher *d, const void *data, size_t size)
 {
-    struct asyncore__cork *c = d->map->cork;
+    struct asyncore__cork *c;
 
-    if (!d->serving || asynchat__self(d)->output != NULL || !d->connected)
+    if (!has_cork(d) || d->shut || asynchat__self(d)->output != NULL)
         return false;
-    if (c == NULL)
-        c = d->map->cork = new_cork();
-    if (c == NULL)
+    c = d->map->cork;
+    if (size > sizeof c->data - c->size)
         return false;
-    if ((c->owner != NULL && c->owner != d) || size > sizeof c->data - c->size)
-        return false;
-    c->owner = d;
     memcpy(c->data + c->size, data, size);
     c->size += size;
     return true;
 }
 
-int asynchat__uncork(asyncore_dispatcher *d)
+/* Of what is in c, the map's, n bytes are sent, or -1, errno. */
+ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
+                                    struct asyncore__cork *c, ssize_t n)
 {
     asyncore_map *map = d->map;
-    struct asyncore__cork *c = map->cork;
-    asyncore__ref ref;
-    ssize_t n;
+    asyncore__ref ref = asyncore__ref_to(d);
 
-    if (!has_cork(d))
-        return 0;
-    /* Sending may fail and run handlers: the cork is out of their reach. */
+    /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
-    ref = asyncore__ref_to(d);
-    n = asyncore__output_send(d, output_of(asynchat__self(d)), c->data,
-                              c->size);
-    free(map->cork);
-    c->owner = NULL;
-    c->size = 0;
+    n = asyncore__sent(d, n);
+    if (n >= 0)
+        n = asyncore__output_send_rest(d, output_of(asynchat__self(d)), c->data,
+                                       c->size, (size_t)n);
+    if (map->cork != NULL)
+        free(map->cork);
     map->cork = c;
-    return n >= 0 || asyncore__deref(&ref) != NULL ? 0 : -1;
+    c->size = 0;
+    if (n >= 0 || asyncore__deref(&ref) != NULL)
+        return 0;
+    c->owner = NULL;
+    return -1;
+}
+
+/* Sends what is in c. -1, routed. */
+static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
+{
+    ssize_t n = 0;
+
+    if (d->connected) {
+        n = ASYNCORE__HANDLER(d, send)(d, c->data, c->size);
+        if ((size_t)n == c->size) {
+            c->size = 0;
+            asyncore__active(d);
+            return 0;
+        }
+    }
+    return send_rest(d, c, n);
+}
+
+static int uncork(asyncore_dispatcher *d)
+{
+    return has_cork(d) && d->map->cork->size > 0 ? send_cork(d, d->map->cork)
+                                                 : 0;
+}
+
+void asynchat__begin_input(asyncore_dispatcher *d)
+{
+    struct asyncore__cork *c = d->map->cork;
+
+    d->serving = 1;
+    if (c == NULL) {
+        c = d->map->cork = malloc(sizeof *c);
+        if (c == NULL)
+            return;
+        c->owner = NULL;
+        c->size = 0;
+    }
+    if (c->owner == NULL)
+        c->owner = d;
+}
+
+void asynchat__end_input(asyncore_dispatcher *d)
+{
+    struct asyncore__cork *c = d->map->cork;
+
+    d->serving = 0;
+    if (c == NULL || c->owner != d)
+        return;
+    if (c->size > 0 && send_cork(d, c) < 0)
+        return;
+    c->owner = NULL;
 }
 
 /* ---- Pushing ------------------------------------------------------------ */
@@ -101,13 +132,15 @@ ssize_t asynchat__send(asyncore_dispatcher *d, const void *data, size_t size)
 {
     if (cork(d, data, size))
         return (ssize_t)size;
-    if (asynchat__uncork(d) < 0 || !is_open(d))
+    if (uncork(d) < 0 || !is_open(d))
         return -1;
     return asyncore__output_send(d, output_of(asynchat__self(d)), data, size);
 }
 
 int asynchat_push(asynchat *chat, const void *data, size_t size)
 {
+    if (cork(&chat->dispatcher, data, size))
+        return 0;
     return asyncore_send(&chat->dispatcher, data, size) < 0 ? -1 : 0;
 }
 
@@ -132,7 +165,7 @@ void asynchat__write(asyncore_dispatcher *d)
 
 int asynchat__shutdown(asyncore_dispatcher *d)
 {
-    if (asynchat__uncork(d) < 0)
+    if (uncork(d) < 0)
         return -1;
     return asyncore__output_shutdown(d, output_of(asynchat__self(d)));
 }
@@ -187,7 +220,7 @@ int asynchat_push_shared(asynchat *chat, asynchat_shared *shared)
     asyncore_dispatcher *d = &chat->dispatcher;
     ssize_t n = 0;
 
-    if (!is_open(d) || asynchat__uncork(d) < 0 || !is_open(d))
+    if (!is_open(d) || uncork(d) < 0 || !is_open(d))
         return -1;
     if (chat->output == NULL && d->connected) {
         n = asyncore__send_now(d, shared->data, shared->size);
@@ -214,7 +247,7 @@ static int push_source(asynchat *chat, asyncore__source *source,
 {
     asyncore_dispatcher *d = &chat->dispatcher;
 
-    if (!is_open(d) || asynchat__uncork(d) < 0 || !is_open(d)) {
+    if (!is_open(d) || uncork(d) < 0 || !is_open(d)) {
         int error = errno;
         release(source);
         errno = error;

@@ -7,7 +7,7 @@
  * handler has made pointless is passed over.
  */
 #include "dispatcher.h"
-#include "extra.h"
+#include "timer.h"
 
 #include <errno.h>
 
@@ -104,6 +104,10 @@ void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
         return;
     }
     if (d->connecting) {
+        if (d->naming) {
+            d->extra->naming->ready(d);
+            return;
+        }
         connection_done(d);
         d = still(ref, &ready);
         if (d == NULL)
@@ -133,6 +137,9 @@ void asyncore_readwrite(asyncore_dispatcher *d, int revents)
         return;
     asyncore__map_enter(map);
     ref = asyncore__ref_to(d);
+    /* In a loop that is not ours no turn may have read the clock for long. */
+    if (d->extra != NULL)
+        (void)asyncore__turn_time(map);
     if (asyncore__needs_asking(d)) {
         asyncore__ask(d);
         d = asyncore__deref(&ref);

@@ -3,6 +3,7 @@
  * asyncore_close, and what it wants to be waited for. The base class's table.
  */
 #include "dispatcher.h"
+#include "extra.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,6 +16,7 @@ static const asyncore__class dispatcher_class = {
             .handle_write = asyncore__handle_write,
             .handle_expt = asyncore__handle_expt,
             .handle_connect = asyncore__handle_connect,
+            .handle_connect_error = asyncore__handle_connect_error,
             .handle_accept = asyncore__handle_accept,
             .handle_accepted = asyncore__handle_accepted,
             .handle_close = asyncore__handle_close,
@@ -53,6 +55,18 @@ static bool is_over(const asyncore_dispatcher *d)
     return d->closing || d->lost;
 }
 
+/* Of a connection. */
+static unsigned wish(const asyncore_dispatcher *d, bool readable, bool writable)
+{
+    unsigned mask = ASYNCORE__WATCH;
+
+    if (readable)
+        mask |= POLLIN | (d->handlers->handle_expt != NULL ? POLLPRI : 0u);
+    if (writable)
+        mask |= POLLOUT;
+    return mask;
+}
+
 static unsigned interest(const asyncore_dispatcher *d, bool readable,
                          bool writable)
 {
@@ -64,29 +78,43 @@ static unsigned interest(const asyncore_dispatcher *d, bool readable,
     if (d->accepting) {
         if (d->map->resume_at != 0)
             return 0;
-        return readable ? mask | POLLIN : mask;
+        return readable ? mask | POLLIN | ASYNCORE__NOT_READ : mask;
     }
     if (d->connecting)
-        return mask | POLLOUT;
+        return mask | (d->naming ? POLLIN | ASYNCORE__NOT_READ : POLLOUT);
     if (d->stream && !d->connected)
         return 0;
-    if (readable && !d->eof && !d->held)
-        mask |= POLLIN | (d->handlers->handle_expt != NULL ? POLLPRI : 0u);
-    if (writable)
-        mask |= POLLOUT;
-    return mask;
+    return wish(d, readable && !d->eof && !d->held, writable);
 }
 
 static void set_interest(asyncore_dispatcher *d, unsigned mask)
 {
     if (mask != ASYNCORE__WATCH)
         d->muted = 0;
-    d->interest = (unsigned char)(d->muted ? 0 : mask);
+    if (d->muted)
+        mask = 0;
+    if (d->extra != NULL && (mask & ~d->interest & POLLIN) != 0)
+        asyncore__frame_resumes(d);
+    d->interest = (unsigned char)mask;
     asyncore__map_touch(d);
+}
+
+/* A connection of which nothing unusual is known: what it wants to wait for
+   is in its flags. */
+static bool is_plain(const asyncore_dispatcher *d)
+{
+    return d->connected && d->stream && d->listed && !d->asked && !d->closing &&
+           !d->lost && !d->eof && !d->held && !d->muted && d->extra == NULL;
 }
 
 void asyncore__update(asyncore_dispatcher *d)
 {
+    if (is_plain(d)) {
+        d->interest =
+            (unsigned char)wish(d, d->reading, d->writing || d->queued);
+        asyncore__map_touch(d);
+        return;
+    }
     /* Those that are asked will be, before the next wait. */
     if (asyncore__in_map(d) &&
         (is_over(d) || d->connecting ||
@@ -102,7 +130,7 @@ static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
 
     *readable = d->reading;
     *writable = d->writing || d->queued;
-    if (is_over(d) ||
+    if (is_over(d) || d->naming ||
         (d->stream && !d->connected && !d->connecting && !d->accepting))
         return true;
     if (h->readable != NULL) {
@@ -290,8 +318,9 @@ int asyncore_del_channel(asyncore_dispatcher *d)
 {
     if (!asyncore__in_map(d))
         return 0;
-    /* What its class is about to deliver, and its deadline, are here. */
-    if (d->serving || d->draining)
+    /* What its class is about to deliver, its deadline, and the attempts to
+       connect it are here. */
+    if (d->serving || d->draining || d->naming)
         return fail(EBUSY);
     asyncore__map_remove(d);
     /* Whoever takes it out in its handle_close keeps it. */
@@ -338,6 +367,25 @@ static void close_descriptor(asyncore_dispatcher *d)
     if (!d->lost)
         asyncore__fd_close(fd);
     errno = error;
+}
+
+void asyncore__disown(asyncore_dispatcher *d, bool retired, bool freed)
+{
+    close_descriptor(d);
+    d->connecting = d->naming = d->accepting = 0;
+    d->freed = freed;
+    if (retired)
+        asyncore__map_retire(d);
+}
+
+int asyncore__take_over(asyncore_dispatcher *d, int fd)
+{
+    asyncore__map_unwatch(d);
+    if (asyncore__fd_replace(d->fd, fd) < 0)
+        return -1;
+    d->naming = 0;
+    asyncore__update(d);
+    return 0;
 }
 
 /* ---- Set-up calls ------------------------------------------------------ */
@@ -398,11 +446,7 @@ int asyncore_listen_on(asyncore_dispatcher *d, const char *text, int backlog)
         return -1;
     if (listen_at(d, &address, backlog) == 0)
         return 0;
-    close_descriptor(d);
-    d->accepting = 0;
-    d->freed = freed;
-    if (retired)
-        asyncore__map_retire(d);
+    asyncore__disown(d, retired, freed);
     return -1;
 }
 
@@ -457,7 +501,7 @@ void asyncore_close(asyncore_dispatcher *d)
     d->writing = d->queued = d->flow = 0;
     d->primed = d->held = d->serving = d->draining = 0;
     d->eof = d->shut = d->muted = d->lost = 0;
-    d->blocking = d->sigpipe = 0;
+    d->naming = d->blocking = d->sigpipe = 0;
     if (d->handlers->handle_free != NULL && !d->retired && !d->freed)
         asyncore__map_retire(d);
 }

@@ -5,10 +5,20 @@
 #ifndef ASYNCORE__DISPATCHER_H
 #define ASYNCORE__DISPATCHER_H
 
+#include "extra.h"
 #include "map.h"
 #include "sock.h"
 
 #include <asyncore.h>
+#include <errno.h>
+
+/* For what hardly ever runs: kept out of the functions that always do, whose
+   registers it would take. */
+#if defined(__GNUC__)
+#define ASYNCORE__COLD __attribute__((cold, noinline))
+#else
+#define ASYNCORE__COLD
+#endif
 
 /*
  * A base class: its table, in which nothing is NULL but the predicates and
@@ -21,6 +31,9 @@ typedef struct asyncore__class {
     ssize_t (*send)(asyncore_dispatcher *d, const void *data, size_t size);
     size_t (*queued)(const asyncore_dispatcher *d);
     int (*shutdown)(asyncore_dispatcher *d);
+
+    /* A frame is late; NULL where there are no frames. */
+    void (*frame_late)(asyncore_dispatcher *d);
 
     /* Frees what it holds, before d->fd is closed. */
     void (*release)(asyncore_dispatcher *d);
@@ -45,6 +58,14 @@ int asyncore__init_empty(asyncore_dispatcher *d, const asyncore__class *base,
 /* fd becomes that of d, which has none, or is closed on failure. */
 int asyncore__adopt(asyncore_dispatcher *d, int fd,
                     const asyncore__sock_kind *kind);
+
+/* As d was before it was given a descriptor, which is closed: for what fails
+   after that. errno is kept. */
+void asyncore__disown(asyncore_dispatcher *d, bool retired, bool freed);
+
+/* d, which asyncore_connect_name has, goes on with the connection of the socket
+   fd, under its own number. fd stays open. */
+int asyncore__take_over(asyncore_dispatcher *d, int fd);
 
 /* Whether its class is to be asked before every wait. */
 bool asyncore__needs_asking(const asyncore_dispatcher *d);
@@ -79,11 +100,27 @@ bool asyncore__is_disconnect(int error);
    routed, -1. */
 int asyncore__io_failed(asyncore_dispatcher *d, int error);
 
+/* The same of a write: 0 when it would block, or -1, routed. */
+ssize_t asyncore__send_failed(asyncore_dispatcher *d, int error);
+
 /* What became of a write, which returned n: n, 0 when it would block, or -1,
    routed. */
-ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n);
+static inline ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
+{
+    if (n < 0)
+        return asyncore__send_failed(d, errno);
+    asyncore__active(d);
+    return n;
+}
 
-/* Without a queue: the bytes that the transport took, or -1, routed. */
+/* The bytes that the transport took, or -1, routed. d is connected. */
+static inline ssize_t asyncore__transmit(asyncore_dispatcher *d,
+                                         const void *data, size_t size)
+{
+    return asyncore__sent(d, ASYNCORE__HANDLER(d, send)(d, data, size));
+}
+
+/* The same, of any d, and for classes without a queue. */
 ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
                            size_t size);
 size_t asyncore__queued_none(const asyncore_dispatcher *d);
@@ -107,6 +144,17 @@ void asyncore__fed(asyncore_map *map);
 /* Bounds timeout by the end of the wait, if there is one. */
 int asyncore__starved_timeout(asyncore_map *map, int timeout);
 
+/* ---- timeout.c: of a d that has extra->frame set ----------------------- */
+
+/* The first byte of a frame has come, just now. */
+void asyncore__frame_begins(asyncore_dispatcher *d);
+
+/* extra->frame is new: it holds for the frame that has begun, too. */
+void asyncore__frame_timeout_changed(asyncore_dispatcher *d);
+
+/* d, which has an extra, is read from again: its time begins anew. */
+void asyncore__frame_resumes(asyncore_dispatcher *d);
+
 /* ---- stop.c ------------------------------------------------------------ */
 
 /* Once before every wait, while map->finishing: whether handle_stop may run
@@ -128,7 +176,7 @@ static inline void asyncore__dispatch(asyncore_dispatcher *d, int fd,
                                       uint32_t serial, unsigned ready)
 {
     /* Nearly always, and then there is nothing to look up again. */
-    if (ready == POLLIN && (d->interest & POLLIN) != 0 && !d->accepting) {
+    if (ready == POLLIN && d->interest == (ASYNCORE__WATCH | POLLIN)) {
         ASYNCORE__HANDLER(d, handle_read)(d);
     } else {
         asyncore__ref ref = { d->map, fd, serial };
@@ -142,6 +190,8 @@ void asyncore__handle_read(asyncore_dispatcher *d);
 void asyncore__handle_write(asyncore_dispatcher *d);
 void asyncore__handle_expt(asyncore_dispatcher *d);
 void asyncore__handle_connect(asyncore_dispatcher *d);
+void asyncore__handle_connect_error(asyncore_dispatcher *d,
+                                    const asyncore_address *address, int error);
 void asyncore__handle_accept(asyncore_dispatcher *d);
 void asyncore__handle_accepted(asyncore_dispatcher *d, int fd,
                                const asyncore_address *peer);

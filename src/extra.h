@@ -9,11 +9,25 @@
 
 #include <asyncore.h>
 
-/* Times in nanoseconds. */
+/*
+ * While d->naming: what asyncore_connect_name, of level 5, does about d, which
+ * is in its map under a descriptor that is readable when it has something to
+ * do. See connector.c.
+ */
+typedef struct asyncore__naming {
+    void (*ready)(asyncore_dispatcher *d);
+    void (*forked)(asyncore_dispatcher *d);           /* see resolver.h */
+    void (*release)(struct asyncore__naming *naming); /* d leaves its map */
+} asyncore__naming;
+
 typedef struct asyncore__extra {
-    /* Of asyncore_set_timeout: see timeout.c. */
-    asyncore_timer silence; /* set to a time that is not too late */
-    int64_t after, active;
+    /* See timeout.c. Times in nanoseconds but for the first. */
+    asyncore_timer timer;
+    int64_t silence, active; /* asyncore_set_timeout; when d was active last */
+    int64_t frame, begun;    /* asynchat_set_frame_timeout; 0: none has begun */
+
+    asyncore__naming *naming; /* NULL but while d->naming */
+    asyncore_limits *limits;  /* of asyncore_set_limits; NULL: none */
 } asyncore__extra;
 
 /* d's, made if it has none. d is in its map. NULL: ENOMEM. */

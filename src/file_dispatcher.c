@@ -24,6 +24,7 @@ static const asyncore__class file_class = {
             .handle_write = asyncore__handle_write,
             .handle_expt = asyncore__handle_expt,
             .handle_connect = asyncore__handle_connect,
+            .handle_connect_error = asyncore__handle_connect_error,
             .handle_accept = asyncore__handle_accept,
             .handle_accepted = asyncore__handle_accepted,
             .handle_close = asyncore__handle_close,

@@ -3,6 +3,8 @@
  * log, strerror. No state of its own.
  */
 #include "dispatcher.h"
+#include "extra.h"
+#include "limit.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -40,6 +42,27 @@ void asyncore__handle_connect(asyncore_dispatcher *d)
     unhandled(d, "connect");
 }
 
+void asyncore__handle_connect_error(asyncore_dispatcher *d,
+                                    const asyncore_address *address, int error)
+{
+    char name[ASYNCORE_ADDRESS_TEXT], reason[128];
+
+    asyncore_log_info(d, "warning", "no connection to %s (%s)",
+                      asyncore_address_format(address, name, sizeof name),
+                      asyncore_strerror(error, reason, sizeof reason));
+}
+
+static void accept_limited(asyncore_dispatcher *d, int fd,
+                           const asyncore_address *peer)
+{
+    asyncore__guest guest;
+
+    if (asyncore__limits_admit(d, fd, peer, &guest)) {
+        ASYNCORE__HANDLER(d, handle_accepted)(d, fd, peer);
+        asyncore__limits_seat(&guest);
+    }
+}
+
 void asyncore__handle_accept(asyncore_dispatcher *d)
 {
     asyncore_map *map = d->map;
@@ -51,7 +74,10 @@ void asyncore__handle_accept(asyncore_dispatcher *d)
         fd = asyncore_accept(d, &peer);
         if (fd < 0)
             return;
-        ASYNCORE__HANDLER(d, handle_accepted)(d, fd, &peer);
+        if (d->extra != NULL && d->extra->limits != NULL)
+            accept_limited(d, fd, &peer);
+        else
+            ASYNCORE__HANDLER(d, handle_accepted)(d, fd, &peer);
         d = asyncore__deref(&ref);
         if (d == NULL)
             return;

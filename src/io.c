@@ -6,13 +6,13 @@
  * only through an asyncore__ref.
  */
 #include "dispatcher.h"
-#include "extra.h"
 
 #include <errno.h>
 
+/* An interrupted call has done nothing, and will be asked for again. */
 static bool would_block(int error)
 {
-    return error == EAGAIN || error == EWOULDBLOCK;
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
 /* Beside Python's set, those of the network, which mean the same to a stream. */
@@ -113,30 +113,33 @@ void asyncore__end_evicted(asyncore_map *map)
     }
 }
 
-int asyncore__io_failed(asyncore_dispatcher *d, int error)
+ASYNCORE__COLD int asyncore__io_failed(asyncore_dispatcher *d, int error)
 {
-    if (error == EBADF && !asyncore__fd_is_open(d->fd)) {
+    if (would_block(error))
+        error = EAGAIN;
+    else if (error == EBADF && !asyncore__fd_is_open(d->fd))
         asyncore__break(d, error);
-    } else if (!would_block(error)) {
-        if (d->stream && asyncore__is_disconnect(error))
-            asyncore__end(d, error);
-        else
-            asyncore__fail(d, error);
-    }
+    else if (d->stream && asyncore__is_disconnect(error))
+        asyncore__end(d, error);
+    else
+        asyncore__fail(d, error);
     errno = error;
     return -1;
 }
 
-/* Whether data can pass at all; if not, errno says why. */
+/* Whether data can pass at all. */
 static bool is_open(const asyncore_dispatcher *d)
 {
-    if (d->fd >= 0 && (d->connected || !d->stream))
-        return true;
-    errno = d->fd < 0 ? EBADF : ENOTCONN;
-    return false;
+    return d->connected || (d->fd >= 0 && !d->stream);
 }
 
-int asyncore__ended(asyncore_dispatcher *d)
+ASYNCORE__COLD static int not_open(const asyncore_dispatcher *d)
+{
+    errno = d->fd < 0 ? EBADF : ENOTCONN;
+    return -1;
+}
+
+ASYNCORE__COLD int asyncore__ended(asyncore_dispatcher *d)
 {
     asyncore_map *map = d->map;
 
@@ -159,23 +162,23 @@ ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
     ssize_t n;
 
     if (!is_open(d))
-        return -1;
+        return not_open(d);
     if (size == 0 || d->eof)
         return 0;
     n = ASYNCORE__HANDLER(d, recv)(d, data, size);
-    if (n > 0) {
+    if (n > 0)
         asyncore__active(d);
-        return n;
-    }
-    if (n == 0)
-        return d->stream ? asyncore__ended(d) : 0;
-    return asyncore__io_failed(d, errno);
+    else if (n < 0)
+        return asyncore__io_failed(d, errno);
+    else if (d->stream)
+        return asyncore__ended(d);
+    return n;
 }
 
 ssize_t asyncore_send(asyncore_dispatcher *d, const void *data, size_t size)
 {
-    if (!is_open(d) && !d->connecting)
-        return -1;
+    if (!d->connecting && !is_open(d))
+        return not_open(d);
     if (d->shut) {
         errno = ESHUTDOWN;
         return -1;
@@ -187,17 +190,13 @@ ssize_t asyncore__send_now(asyncore_dispatcher *d, const void *data,
                            size_t size)
 {
     if (!is_open(d))
-        return -1;
-    return asyncore__sent(d, ASYNCORE__HANDLER(d, send)(d, data, size));
+        return not_open(d);
+    return asyncore__transmit(d, data, size);
 }
 
-ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
+ASYNCORE__COLD ssize_t asyncore__send_failed(asyncore_dispatcher *d, int error)
 {
-    if (n >= 0) {
-        asyncore__active(d);
-        return n;
-    }
-    return would_block(errno) ? 0 : asyncore__io_failed(d, errno);
+    return would_block(error) ? 0 : asyncore__io_failed(d, error);
 }
 
 ssize_t asyncore_recvfrom(asyncore_dispatcher *d, void *data, size_t size,
@@ -244,15 +243,17 @@ size_t asyncore__queued_none(const asyncore_dispatcher *d)
 
 int asyncore_shutdown(asyncore_dispatcher *d)
 {
-    if (!is_open(d) && !d->connecting)
-        return -1;
+    if (!d->connecting && !is_open(d))
+        return not_open(d);
     return d->shut ? 0 : d->base->shutdown(d);
 }
 
 int asyncore__shutdown_now(asyncore_dispatcher *d)
 {
     /* While connecting, Linux would take it for a change of mind. */
-    if (!is_open(d) || asyncore__sock_shutdown(d->fd) < 0)
+    if (!is_open(d))
+        return not_open(d);
+    if (asyncore__sock_shutdown(d->fd) < 0)
         return -1;
     d->shut = 1;
     return 0;

@@ -11,7 +11,6 @@
  * quiet. Anything else is an error of the listener itself.
  */
 #include "dispatcher.h"
-#include "extra.h"
 
 #include <errno.h>
 

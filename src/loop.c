@@ -1,7 +1,8 @@
 /*
  * The loop: one turn asks, tells the poller what has changed, waits, and
- * serves what is ready. Knows the order of these steps; what each of them
- * means is known below.
+ * serves what is ready. Where another loop waits instead, the first half is
+ * asyncore_map_timeout, and a turn that need not wait follows. Knows the
+ * order of these steps; what each of them means is known below.
  */
 #include "dispatcher.h"
 #include "signals.h"
@@ -86,6 +87,12 @@ static void tell_changes(asyncore_map *map)
     tell_those(map);
 }
 
+static void woken(asyncore_map *map)
+{
+    asyncore__calls_run(map);
+    asyncore__signals_run(map);
+}
+
 /* since: the last serial given before the wait. A slot whose serial is older
    did not change hands in this turn, so an event with another serial comes
    from a registration that outlived its descriptor. */
@@ -94,13 +101,12 @@ static int serve(asyncore_map *map, const asyncore__event *event,
 {
     const asyncore__slot *slot = &map->slots[event->fd];
 
-    if (slot->serial == event->serial && slot->d != NULL) {
+    if (slot->serial == event->serial) {
         asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }
     if (event->fd == map->waker[0]) {
-        asyncore__calls_run(map);
-        asyncore__signals_run(map);
+        woken(map);
     } else if ((int32_t)(slot->serial - since) <= 0) {
         asyncore__map_renew(map);
     }
@@ -117,31 +123,41 @@ static bool is_busy(asyncore_map *map)
             asyncore__signals_pending(map));
 }
 
-static int turn(asyncore_map *map, int timeout)
+/* The first half of a turn: all that comes before its wait, which *timeout
+   bounds. false: there is nothing to wait for. */
+static bool prepare(asyncore_map *map, int *timeout)
 {
-    asyncore__event events[BATCH];
-    uint64_t set_before = map->timer_order;
     int64_t resume_at;
-    uint32_t since;
-    int i, n, served = 0;
 
-    timeout = asyncore__starved_timeout(map, timeout);
+    *timeout = asyncore__starved_timeout(map, *timeout);
     resume_at = map->resume_at;
     if (map->evicted != NULL)
-        timeout = 0;
+        *timeout = 0;
     asyncore__end_evicted(map);
     ask_all(map);
     tell_changes(map);
     /* The last one may have been closed by its predicate. */
     if (map->stopping || !is_busy(map))
-        return 0;
+        return false;
     /* There is something to do before the next wait. */
     if (map->ask_again || map->changed != ASYNCORE__END ||
         map->evicted != NULL || map->resume_at != resume_at ||
         (map->retired != NULL && map->depth == 1))
-        timeout = 0;
-    timeout = asyncore__timers_timeout(map, timeout);
+        *timeout = 0;
+    *timeout = asyncore__timers_timeout(map, *timeout);
     asyncore__calls_resume(map);
+    return true;
+}
+
+static int turn(asyncore_map *map, int timeout)
+{
+    asyncore__event events[BATCH];
+    uint64_t set_before = map->timer_order;
+    uint32_t since;
+    int i, n, served = 0;
+
+    if (!prepare(map, &timeout))
+        return 0;
     since = map->serial;
     n = map->backend->wait(map->poller, timeout, events, BATCH);
     if (n < 0)
@@ -163,18 +179,32 @@ static void leave(asyncore_map *map)
     asyncore__map_release(map);
 }
 
+/* The map, or NULL and errno. */
+static asyncore_map *enter_loop(asyncore_map *map)
+{
+    map = asyncore__map(map);
+    if (map != NULL && !asyncore__map_is_ours(map)) {
+        errno = ECHILD;
+        return NULL;
+    }
+    return map;
+}
+
 int asyncore_poll(asyncore_map *map, int timeout_ms)
 {
     int served = 0;
 
-    map = asyncore__map(map);
+    map = enter_loop(map);
     if (map == NULL)
         return -1;
     asyncore__map_hold(map);
     asyncore__map_reap(map);
-    if (!map->stopping && is_busy(map)) {
+    if (!map->stopping) {
         asyncore__map_enter(map);
-        served = turn(map, timeout_ms);
+        if (is_busy(map))
+            served = turn(map, timeout_ms);
+        else
+            woken(map); /* or another loop would find it ready for ever */
         asyncore__map_leave(map);
         asyncore__map_reap(map);
         /* In a predicate, perhaps. */
@@ -188,7 +218,7 @@ int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
 {
     int served = 0;
 
-    map = asyncore__map(map);
+    map = enter_loop(map);
     if (map == NULL)
         return -1;
     asyncore__map_hold(map);
@@ -200,6 +230,53 @@ int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
     }
     leave(map);
     return served < 0 ? -1 : 0;
+}
+
+int asyncore_map_timeout(asyncore_map *map)
+{
+    int timeout = -1;
+
+    map = enter_loop(map);
+    if (map == NULL)
+        return 0;
+    asyncore__map_hold(map);
+    asyncore__map_reap(map);
+    if (map->stopping) {
+        /* The next asyncore_poll takes note of it. */
+        asyncore__map_release(map);
+        return 0;
+    }
+    asyncore__map_enter(map);
+    if (prepare(map, &timeout)) {
+        if (map->backend->is_ready != NULL &&
+            map->backend->is_ready(map->poller))
+            timeout = 0;
+    } else if (map->stopping || map->retired != NULL) {
+        timeout = 0;
+    }
+    asyncore__map_leave(map);
+    asyncore__map_reap(map);
+    map->ask_again = true;
+    leave(map);
+    return timeout;
+}
+
+int asyncore_map_pollfds(asyncore_map *map, struct pollfd *fds, int capacity)
+{
+    map = asyncore__map(map);
+    return map != NULL ? map->backend->pollfds(map->poller, fds, capacity) : -1;
+}
+
+int asyncore_map_fileno(asyncore_map *map)
+{
+    map = asyncore__map(map);
+    if (map == NULL)
+        return -1;
+    if (map->backend->descriptor == NULL) {
+        errno = ENOTSUP;
+        return -1;
+    }
+    return map->backend->descriptor(map->poller);
 }
 
 void asyncore_stop(asyncore_map *map)

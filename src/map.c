@@ -4,6 +4,8 @@
  */
 #include "map.h"
 #include "extra.h"
+#include "limit.h"
+#include "resolver.h"
 #include "signals.h"
 #include "sock.h"
 #include "timer.h"
@@ -57,8 +59,10 @@ static bool fits(const asyncore_map *map, int fd)
    written to, so that room to grow costs address space and no memory. */
 static int make_slot(asyncore_map *map, int fd)
 {
-    static const asyncore__slot empty = { .next_changed =
-                                              ASYNCORE__NOT_CHANGED };
+    static const asyncore__slot empty = {
+        .serial = ASYNCORE__VACANT,
+        .next_changed = ASYNCORE__NOT_CHANGED,
+    };
 
     if (fd >= map->capacity) {
         size_t capacity = (size_t)fd + (size_t)fd / 2 + 16;
@@ -73,20 +77,54 @@ static int make_slot(asyncore_map *map, int fd)
     return 0;
 }
 
-static int open_waker(asyncore_map *map)
+/* d's descriptor was closed behind our back, for the number is in use anew:
+   there is nothing to close. It has its handle_close from the next turn. */
+static void evict(asyncore_dispatcher *d)
 {
-    int fd;
+    asyncore_map *map = d->map;
 
-    if (asyncore__waker_open(map->waker) < 0)
-        return -1;
-    fd = map->waker[0];
+    asyncore__map_remove(d);
+    d->fd = -1;
+    d->connected = d->connecting = d->accepting = 0;
+    d->evicted = 1;
+    d->next = map->evicted;
+    map->evicted = d;
+}
+
+/* The number is the map's own. A child that closed a descriptor before it came
+   here finds it in use anew at once. */
+static void claim(asyncore_map *map, int fd)
+{
+    asyncore_dispatcher *d = asyncore_map_get(map, fd);
+
+    if (d == NULL)
+        return;
+    d->registered = 0;
+    evict(d);
+}
+
+static int watch_waker(asyncore_map *map)
+{
+    int fd = map->waker[0];
+
     if (!fits(map, fd)) {
         errno = EMFILE;
-    } else if (make_slot(map, fd) == 0 &&
-               map->backend->watch(map->poller, fd, map->slots[fd].serial, 0,
-                                   ASYNCORE__WATCH | POLLIN) == 0) {
-        return 0;
+        return -1;
     }
+    if (make_slot(map, fd) < 0)
+        return -1;
+    claim(map, fd);
+    claim(map, map->waker[1]);
+    return map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
+                               ASYNCORE__WATCH | POLLIN);
+}
+
+static int open_waker(asyncore_map *map)
+{
+    if (asyncore__waker_open(map->waker) < 0)
+        return -1;
+    if (watch_waker(map) == 0)
+        return 0;
     asyncore__waker_close(map->waker);
     return -1;
 }
@@ -101,6 +139,7 @@ static asyncore_map *new_map(const asyncore__poller_class *backend)
     map->changed = map->telling = ASYNCORE__END;
     map->reserve = -1;
     map->retired_end = &map->retired;
+    map->process = asyncore__process();
     map->poller = backend->open();
     if (map->poller == NULL)
         goto no_poller;
@@ -139,6 +178,7 @@ static void destroy(asyncore_map *map)
 {
     asyncore__signals_clear(map);
     asyncore__calls_clear(map);
+    asyncore__resolver_free(map->resolver);
     asyncore__timers_clear(map);
     if (map->reserve != -1)
         asyncore__fd_close(map->reserve);
@@ -147,6 +187,7 @@ static void destroy(asyncore_map *map)
     pthread_mutex_destroy(&map->lock);
     free(map->receive_buffer);
     free(map->cork);
+    free(map->counted);
     free(map->asked);
     free(map->slots);
     free(map);
@@ -198,34 +239,6 @@ void asyncore__map_leave(asyncore_map *map)
     }
 }
 
-asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d)
-{
-    asyncore__ref ref = { d->map, 0, 0 };
-
-    if (asyncore__in_map(d)) {
-        ref.fd = d->fd;
-        ref.serial = d->map->slots[d->fd].serial;
-    } else {
-        /* None that the map could give: no slot has this serial and a
-           dispatcher. */
-        ref.fd = d->map->waker[0];
-    }
-    return ref;
-}
-
-/* d's descriptor was closed behind our back, for the number is in use anew:
-   there is nothing to close. It has its handle_close from the next turn. */
-static void evict(asyncore_dispatcher *d)
-{
-    asyncore_map *map = d->map;
-
-    asyncore__map_remove(d);
-    d->fd = -1;
-    d->evicted = 1;
-    d->next = map->evicted;
-    map->evicted = d;
-}
-
 static bool take_out(asyncore_dispatcher **link, asyncore_dispatcher *d)
 {
     while (*link != NULL && *link != d)
@@ -275,12 +288,23 @@ int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d)
         evict(map->slots[d->fd].d);
     slot = &map->slots[d->fd];
     slot->d = d;
-    slot->serial = ++map->serial;
+    slot->serial = map->serial += 2;
     d->map = map;
     d->registered = 0;
     d->listed = 1;
-    map->count++;
+    map->count += !d->inner;
     return 0;
+}
+
+void asyncore__map_unwatch(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    /* A child's epoll is its parent's. */
+    if (asyncore__map_is_ours(map))
+        map->backend->watch(map->poller, d->fd, map->slots[d->fd].serial,
+                            d->registered, 0);
+    d->registered = 0;
 }
 
 void asyncore__map_remove(asyncore_dispatcher *d)
@@ -289,24 +313,15 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     asyncore__slot *slot = &map->slots[d->fd];
 
     asyncore__extra_clear(d);
-    map->backend->watch(map->poller, d->fd, slot->serial, d->registered, 0);
-    d->registered = 0;
+    if (d->fd < map->counted_size)
+        asyncore__limits_uncount(map, d->fd);
+    asyncore__map_unwatch(d);
     d->listed = 0;
     d->finishing = 0;
     slot->d = NULL;
-    slot->serial = ++map->serial;
-    map->count--;
-}
-
-void asyncore__map_touch(asyncore_dispatcher *d)
-{
-    asyncore__slot *slot = &d->map->slots[d->fd];
-
-    if ((d->interest == d->registered && !asyncore__is_primed(d)) ||
-        slot->next_changed != ASYNCORE__NOT_CHANGED)
-        return;
-    slot->next_changed = d->map->changed;
-    d->map->changed = d->fd;
+    slot->serial = map->serial + 1;
+    map->serial += 2;
+    map->count -= !d->inner;
 }
 
 static void forget_asked_gone(asyncore_map *map)
@@ -339,12 +354,11 @@ int asyncore__map_ask(asyncore_dispatcher *d)
     return 0;
 }
 
-void asyncore__map_renew(asyncore_map *map)
+/* The poller knows none of them: it is told before the next wait. */
+static void touch_all(asyncore_map *map)
 {
     int fd;
 
-    if (map->backend->renew == NULL || map->backend->renew(map->poller) < 0)
-        return;
     for (fd = 0; fd < map->size; fd++) {
         asyncore_dispatcher *d = map->slots[fd].d;
         if (d != NULL) {
@@ -352,8 +366,41 @@ void asyncore__map_renew(asyncore_map *map)
             asyncore__map_touch(d);
         }
     }
+}
+
+int asyncore__map_reopen(asyncore_map *map)
+{
+    asyncore__poller *before = map->poller, *poller = map->backend->open();
+    int waker[2] = { map->waker[0], map->waker[1] };
+    struct pollfd own;
+
+    if (poller == NULL)
+        return -1;
+    if (map->backend->pollfds(poller, &own, 1) > 0)
+        claim(map, own.fd);
+    map->poller = poller;
+    if (open_waker(map) < 0) {
+        map->backend->close(poller);
+        map->poller = before;
+        map->waker[0] = waker[0];
+        map->waker[1] = waker[1];
+        return -1;
+    }
+    map->backend->close(before);
+    asyncore__waker_close(waker);
+    touch_all(map);
+    return 0;
+}
+
+void asyncore__map_renew(asyncore_map *map)
+{
+    int fd;
+
+    if (map->backend->renew == NULL || map->backend->renew(map->poller) < 0)
+        return;
+    touch_all(map);
     fd = map->waker[0];
-    (void)map->backend->watch(map->poller, fd, map->slots[fd].serial, 0,
+    (void)map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
                               ASYNCORE__WATCH | POLLIN);
 }
 
@@ -396,6 +443,7 @@ void asyncore__map_reap(asyncore_map *map)
 
 void asyncore_close_all(asyncore_map *map)
 {
+    asyncore_dispatcher *d;
     int round, fd;
 
     map = asyncore__map(map);
@@ -407,8 +455,10 @@ void asyncore_close_all(asyncore_map *map)
             asyncore_close(map->evicted);
         while (map->evicting != NULL)
             asyncore_close(map->evicting);
-        for (fd = 0; fd < map->size && map->count > 0; fd++)
-            asyncore_close(map->slots[fd].d);
+        for (fd = -1; (d = asyncore_map_next(map, fd)) != NULL;) {
+            fd = d->fd;
+            asyncore_close(d);
+        }
         if (map->depth > 0 || map->retired == NULL)
             break;
         asyncore__map_reap(map);
@@ -432,8 +482,12 @@ size_t asyncore_map_count(asyncore_map *map)
 
 asyncore_dispatcher *asyncore_map_get(asyncore_map *map, int fd)
 {
+    asyncore_dispatcher *d = NULL;
+
     map = asyncore__map(map);
-    return map != NULL && fd >= 0 && fd < map->size ? map->slots[fd].d : NULL;
+    if (map != NULL && fd >= 0 && fd < map->size)
+        d = map->slots[fd].d;
+    return d != NULL && !d->inner ? d : NULL;
 }
 
 asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd)
@@ -442,7 +496,7 @@ asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd)
     if (map == NULL || fd >= map->size)
         return NULL;
     for (fd = fd < 0 ? 0 : fd + 1; fd < map->size; fd++)
-        if (map->slots[fd].d != NULL)
+        if (map->slots[fd].d != NULL && !map->slots[fd].d->inner)
             return map->slots[fd].d;
     return NULL;
 }

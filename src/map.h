@@ -12,6 +12,7 @@
 #define ASYNCORE__MAP_H
 
 #include "poller.h"
+#include "sock.h"
 
 #include <asyncore.h>
 #include <pthread.h>
@@ -20,8 +21,11 @@
  * Invariants, for 0 <= fd < size:
  *     slots[fd].d == NULL, or slots[fd].d->fd == fd, its map is this one, and
  *         it is listed; no others are
- *     count == the number of slots with d != NULL
- *     every registration and every removal gives the slot a new serial
+ *     count == the number of slots with d != NULL and !d->inner
+ *     every registration and every removal gives the slot a new serial, even
+ *         while somebody is there, odd while not: an event whose serial is the
+ *         slot's has a dispatcher. The waker is watched under 0, and its slot
+ *         is vacant
  *     slots[fd].next_changed == NOT_CHANGED, or the slot is in the list that
  *         begins with changed or telling; a slot whose d->interest differs from
  *         d->registered, or whose d is primed, is in it
@@ -34,12 +38,17 @@ typedef struct asyncore__slot {
 
 enum { ASYNCORE__END = -1, ASYNCORE__NOT_CHANGED = -2 };
 
+enum { ASYNCORE__WAKER_SERIAL = 0, ASYNCORE__VACANT = 1 };
+
 /* A dispatcher as one remembers it while handlers run. */
 typedef struct asyncore__ref {
     asyncore_map *map;
     int fd;
     uint32_t serial;
 } asyncore__ref;
+
+/* By whom a connection is counted: see limit.c. */
+typedef struct asyncore__peer asyncore__peer;
 
 /* A call from asyncore_call_soon. */
 typedef struct asyncore__call asyncore__call;
@@ -50,7 +59,7 @@ struct asyncore_map {
     asyncore__slot *slots;
     int size, capacity;
     int changed, telling; /* two lists: the second has its turn now */
-    uint32_t serial;      /* the last one given */
+    uint32_t serial;      /* the last even one given */
     size_t count;
 
     int depth;     /* handlers of this map on the stack */
@@ -67,14 +76,19 @@ struct asyncore_map {
     asyncore_dispatcher *evicted;                /* due for handle_close */
     asyncore_dispatcher *evicting;               /* those in it now */
 
+    int process; /* whose it is: see fork.c */
+
     asyncore_signal_handler *signals; /* see signals.c */
+
+    struct asyncore__resolver *resolver; /* see resolver.c; NULL: none yet */
 
     int finishing;         /* asyncore_stop_when_done: see stop.c; 0: no */
     asyncore_timer linger; /* set to the half, and then the end, of */
     int64_t linger_ms;
 
     asyncore_timer *timers; /* a heap: see timer.c */
-    int64_t now;            /* when this turn's wait ended, if one is set */
+    int64_t now;            /* by the clock, when timeouts looked last ... */
+    bool timed;             /* ... in this turn, after its wait */
     uint64_t timer_order;
 
     /* asynchat's receive buffer, and what it gathers to send: lent to one
@@ -88,6 +102,11 @@ struct asyncore_map {
     bool reported;     /* this shortage was */
     int reserve;       /* a descriptor to give up, or -1 */
 
+    /* counted[fd], for fd below counted_size: NULL, or the peer by whom the
+       dispatcher in slots[fd] is counted. Made when first needed. */
+    asyncore__peer **counted;
+    int counted_size;
+
     /* Other threads: see wakeup.c. */
     int waker[2];
     pthread_mutex_t lock;
@@ -97,6 +116,18 @@ struct asyncore_map {
 
 asyncore_map *asyncore__map(asyncore_map *map);
 
+/* Whether a child has asyncore_map_after_fork behind it. Release builds take
+   that for granted. */
+static inline bool asyncore__map_is_ours(const asyncore_map *map)
+{
+#ifdef NDEBUG
+    (void)map;
+    return true;
+#else
+    return map->process == asyncore__process();
+#endif
+}
+
 /*
  * Enters d under d->fd, which is in no map; whoever stood there is evicted.
  * ENOMEM, EMFILE.
@@ -104,12 +135,25 @@ asyncore_map *asyncore__map(asyncore_map *map);
 int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d);
 void asyncore__map_remove(asyncore_dispatcher *d);
 
+/* The poller forgets d, until the next asyncore__map_touch. */
+void asyncore__map_unwatch(asyncore_dispatcher *d);
+
 static inline bool asyncore__in_map(const asyncore_dispatcher *d)
 {
     return d->listed;
 }
 
-asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d);
+/* To one that is in no map: refers to nobody. */
+static inline asyncore__ref asyncore__ref_to(const asyncore_dispatcher *d)
+{
+    asyncore__ref ref = { d->map, d->map->waker[0], ASYNCORE__WAKER_SERIAL };
+
+    if (asyncore__in_map(d)) {
+        ref.fd = d->fd;
+        ref.serial = d->map->slots[d->fd].serial;
+    }
+    return ref;
+}
 
 /* The dispatcher, or NULL when it has left the map since. */
 static inline asyncore_dispatcher *asyncore__deref(const asyncore__ref *ref)
@@ -125,8 +169,23 @@ static inline bool asyncore__is_primed(const asyncore_dispatcher *d)
     return d->primed && (d->interest & POLLIN) != 0;
 }
 
-/* d->interest may have changed: the poller is told before the next wait. */
-void asyncore__map_touch(asyncore_dispatcher *d);
+/* d->interest may have changed: the poller is told before the next wait. One
+   that was changed last and changes back leaves nothing to tell. */
+static inline void asyncore__map_touch(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+    asyncore__slot *slot = &map->slots[d->fd];
+
+    if (d->interest != d->registered || asyncore__is_primed(d)) {
+        if (slot->next_changed == ASYNCORE__NOT_CHANGED) {
+            slot->next_changed = map->changed;
+            map->changed = d->fd;
+        }
+    } else if (map->changed == d->fd) {
+        map->changed = slot->next_changed;
+        slot->next_changed = ASYNCORE__NOT_CHANGED;
+    }
+}
 
 /* Has d asked before every wait. ENOMEM. */
 int asyncore__map_ask(asyncore_dispatcher *d);
@@ -146,6 +205,10 @@ void asyncore__map_finished(asyncore_map *map);
 
 /* All the poller's registrations are void: a new start. */
 void asyncore__map_renew(asyncore_map *map);
+
+/* A new poller, and a new waker, which it watches. -1 and errno with nothing
+   changed. */
+int asyncore__map_reopen(asyncore_map *map);
 
 /* Around every handler, so that nothing is freed under it; the map stays. */
 void asyncore__map_enter(asyncore_map *map);

@@ -33,6 +33,18 @@ int asyncore__output_lost(asyncore_dispatcher *d, bool cut)
     return -1;
 }
 
+ASYNCORE__COLD ssize_t asyncore__output_send_rest(asyncore_dispatcher *d,
+                                                  asyncore__output output,
+                                                  const void *data, size_t size,
+                                                  size_t n)
+{
+    if (asyncore__outqueue_append(output.queue, (const char *)data + n,
+                                  size - n) < 0)
+        return asyncore__output_lost(d, n > 0);
+    asyncore__output_queued(d, output);
+    return (ssize_t)size;
+}
+
 ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
                               const void *data, size_t size)
 {
@@ -40,16 +52,12 @@ ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
 
     if (size == 0)
         return 0;
-    if (*output.queue == NULL && !d->connecting) {
-        n = asyncore__send_now(d, data, size);
-        if (n < 0 || (size_t)n == size)
+    if (*output.queue == NULL && d->connected) {
+        n = asyncore__transmit(d, data, size);
+        if ((size_t)n == size || n < 0)
             return n;
     }
-    if (asyncore__outqueue_append(output.queue, (const char *)data + n,
-                                  size - (size_t)n) < 0)
-        return asyncore__output_lost(d, n > 0);
-    asyncore__output_queued(d, output);
-    return (ssize_t)size;
+    return asyncore__output_send_rest(d, output, data, size, (size_t)n);
 }
 
 /* As many of the first pieces as the budget covers, the last one cut. */

@@ -40,6 +40,11 @@ enum { ASYNCORE__SEND_BUDGET = 256 * 1024 };
 ssize_t asyncore__output_send(asyncore_dispatcher *d, asyncore__output output,
                               const void *data, size_t size);
 
+/* The same, when n of the size bytes are sent already. */
+ssize_t asyncore__output_send_rest(asyncore_dispatcher *d,
+                                   asyncore__output output, const void *data,
+                                   size_t size, size_t n);
+
 /* There was no memory to queue something: handle_error, and the end of the
    connection if a part of it was sent, for what follows would be taken for the
    rest. -1. */

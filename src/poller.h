@@ -12,14 +12,19 @@
 #define ASYNCORE__POLLER_H
 
 #include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { ASYNCORE__WATCH = 0x40 };
 
+/* Pollers pass over this one, of those above: POLLIN is not for handle_read. */
+enum { ASYNCORE__NOT_READ = 0x80 };
+
+/* In the order of struct epoll_event: see poller_epoll.c. */
 typedef struct asyncore__event {
+    uint32_t ready; /* as revents of poll(2) */
     int fd;
     uint32_t serial;
-    unsigned ready; /* as revents of poll(2) */
 } asyncore__event;
 
 typedef struct asyncore__poller asyncore__poller;
@@ -57,6 +62,23 @@ typedef struct asyncore__poller_class {
      * cannot name. 0, or -1 with nothing changed. NULL where there are none.
      */
     int (*renew)(asyncore__poller *poller);
+
+    /*
+     * What another loop has to wait for instead of wait: fills in up to
+     * capacity of them, and returns how many there are.
+     */
+    int (*pollfds)(const asyncore__poller *poller, struct pollfd *fds,
+                   int capacity);
+
+    /*
+     * The one descriptor that is readable when any of them is ready, the same
+     * until the poller is closed; -1 and errno (EMFILE, ENFILE, ENOMEM,
+     * ENOSPC). NULL: there is no such thing.
+     */
+    int (*descriptor)(asyncore__poller *poller);
+
+    /* Whether some are ready that pollfds does not show. NULL: never. */
+    bool (*is_ready)(const asyncore__poller *poller);
 } asyncore__poller_class;
 
 extern const asyncore__poller_class asyncore__poller_select;

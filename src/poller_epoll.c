@@ -15,11 +15,16 @@
  *    think it has none (EEXIST): the other operation is right then.
  * d) One call changes one descriptor. The map asks for changes of what it
  *    wants only, once before each wait.
+ * e) The descriptor of b) changes under a loop that watches it, which another
+ *    epoll would not even notice. Such a loop is given one that stays, an
+ *    epoll that watches ours.
  */
 #include "poller.h"
 #include "sock.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
@@ -30,6 +35,16 @@ _Static_assert(POLLIN == EPOLLIN && POLLPRI == EPOLLPRI &&
 
 enum { ASKED = POLLIN | POLLPRI | POLLOUT };
 
+/* The user's half of struct epoll_event, which is packed on x86-64 and there
+   as long as our event: the kernel fills in ours then. */
+typedef union ticket {
+    uint64_t data;
+    struct {
+        int fd;
+        uint32_t serial;
+    };
+} ticket;
+
 typedef struct always_ready {
     int fd;
     uint32_t serial;
@@ -38,6 +53,7 @@ typedef struct always_ready {
 
 struct asyncore__poller {
     int epoll;
+    int outer; /* watches epoll for another loop; -1: nobody has asked */
     always_ready *files; /* files[0..count) */
     int count, capacity;
     int next;  /* the file that is reported first */
@@ -50,6 +66,7 @@ static asyncore__poller *open_poller(void)
 
     if (p == NULL)
         return NULL;
+    p->outer = -1;
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (p->epoll == -1) {
         free(p);
@@ -61,6 +78,8 @@ static asyncore__poller *open_poller(void)
 static void close_poller(asyncore__poller *p)
 {
     asyncore__fd_close(p->epoll);
+    if (p->outer != -1)
+        asyncore__fd_close(p->outer);
     free(p->files);
     free(p);
 }
@@ -109,10 +128,10 @@ static void remove_file(asyncore__poller *p, int i)
 static int control(asyncore__poller *p, int operation, int fd, uint32_t serial,
                    unsigned mask)
 {
-    struct epoll_event event;
+    ticket t = { .fd = fd, .serial = serial };
+    struct epoll_event event = { .events = mask & ASKED };
 
-    event.events = mask & ASKED;
-    event.data.u64 = (uint64_t)serial << 32 | (uint32_t)fd;
+    event.data.u64 = t.data;
     return epoll_ctl(p->epoll, operation, fd, &event);
 }
 
@@ -166,11 +185,32 @@ static int report_files(asyncore__poller *p, asyncore__event *events,
     return n;
 }
 
+static bool kernel_fills_in_ours(void)
+{
+    return sizeof(struct epoll_event) == sizeof(asyncore__event) &&
+           offsetof(struct epoll_event, data) == offsetof(asyncore__event, fd);
+}
+
+static int wait_and_translate(asyncore__poller *p, int timeout,
+                              asyncore__event *events, int capacity)
+{
+    struct epoll_event ready[256];
+    int i, n, most = (int)(sizeof ready / sizeof ready[0]);
+
+    n = epoll_wait(p->epoll, ready, capacity < most ? capacity : most, timeout);
+    for (i = 0; i < n; i++) {
+        ticket t = { ready[i].data.u64 };
+        events[i].ready = ready[i].events;
+        events[i].fd = t.fd;
+        events[i].serial = t.serial;
+    }
+    return n;
+}
+
 static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
                     int capacity)
 {
-    struct epoll_event ready[256];
-    int i, n, files = 0;
+    int n = 0, files = 0;
 
     if (p->asked > 0) {
         files = report_files(p, events, capacity);
@@ -178,17 +218,21 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
         capacity -= files;
         timeout = 0;
     }
-    if (capacity > (int)(sizeof ready / sizeof ready[0]))
-        capacity = (int)(sizeof ready / sizeof ready[0]);
-    n = capacity > 0 ? epoll_wait(p->epoll, ready, capacity, timeout) : 0;
+    if (capacity > 0 && kernel_fills_in_ours())
+        n = epoll_wait(p->epoll, (struct epoll_event *)(void *)events, capacity,
+                       timeout);
+    else if (capacity > 0)
+        n = wait_and_translate(p, timeout, events, capacity);
     if (n < 0)
         return files > 0 || errno == EINTR ? files : -1;
-    for (i = 0; i < n; i++) {
-        events[i].fd = (int)(uint32_t)ready[i].data.u64;
-        events[i].serial = (uint32_t)(ready[i].data.u64 >> 32);
-        events[i].ready = ready[i].events;
-    }
     return files + n;
+}
+
+static int watch_epoll(int outer, int epoll)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+
+    return epoll_ctl(outer, EPOLL_CTL_ADD, epoll, &event);
 }
 
 static int renew(asyncore__poller *p)
@@ -197,11 +241,45 @@ static int renew(asyncore__poller *p)
 
     if (epoll == -1)
         return -1;
+    if (p->outer != -1) {
+        if (watch_epoll(p->outer, epoll) < 0) {
+            asyncore__fd_close(epoll);
+            return -1;
+        }
+        /* A child may have a duplicate, which would keep it registered. */
+        (void)epoll_ctl(p->outer, EPOLL_CTL_DEL, p->epoll, NULL);
+    }
     asyncore__fd_close(p->epoll);
     p->epoll = epoll;
     p->count = 0;
     p->asked = 0;
     return 0;
+}
+
+static int pollfds(const asyncore__poller *p, struct pollfd *fds, int capacity)
+{
+    if (capacity > 0)
+        fds[0] = (struct pollfd){ .fd = p->epoll, .events = POLLIN };
+    return 1;
+}
+
+static int descriptor(asyncore__poller *p)
+{
+    int outer;
+
+    if (p->outer != -1)
+        return p->outer;
+    outer = epoll_create1(EPOLL_CLOEXEC);
+    if (outer != -1 && watch_epoll(outer, p->epoll) < 0) {
+        asyncore__fd_close(outer);
+        outer = -1;
+    }
+    return p->outer = outer;
+}
+
+static bool is_ready(const asyncore__poller *p)
+{
+    return p->asked > 0;
 }
 
 const asyncore__poller_class asyncore__poller_epoll = {
@@ -211,4 +289,7 @@ const asyncore__poller_class asyncore__poller_epoll = {
     .watch = watch,
     .wait = wait_for,
     .renew = renew,
+    .pollfds = pollfds,
+    .descriptor = descriptor,
+    .is_ready = is_ready,
 };

@@ -133,10 +133,20 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
     return n;
 }
 
+static int pollfds(const asyncore__poller *p, struct pollfd *fds, int capacity)
+{
+    int i;
+
+    for (i = 0; i < p->count && i < capacity; i++)
+        fds[i] = p->fds[i];
+    return p->count;
+}
+
 const asyncore__poller_class asyncore__poller_poll = {
     .name = "poll",
     .open = open_poller,
     .close = close_poller,
     .watch = watch,
     .wait = wait_for,
+    .pollfds = pollfds,
 };

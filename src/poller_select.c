@@ -126,7 +126,7 @@ static bool collect(round_trip *trip, const asyncore__poller *p, int fd,
                     unsigned ready)
 {
     if (ready != 0) {
-        asyncore__event event = { fd, p->serials[fd], ready };
+        asyncore__event event = { ready, fd, p->serials[fd] };
         trip->events[trip->count++] = event;
     }
     return trip->count < trip->capacity;
@@ -229,6 +229,24 @@ static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
     return n;
 }
 
+/* poll(2) shows the end of those of which nothing is asked. */
+static int pollfds(const asyncore__poller *p, struct pollfd *fds, int capacity)
+{
+    int fd, n = 0;
+
+    for (fd = 0; fd < p->end; fd++) {
+        if (p->masks[fd] == 0)
+            continue;
+        if (n < capacity)
+            fds[n] = (struct pollfd){
+                .fd = fd,
+                .events = (short)(p->masks[fd] & ASKED),
+            };
+        n++;
+    }
+    return n;
+}
+
 const asyncore__poller_class asyncore__poller_select = {
     .name = "select",
     .fd_limit = FD_SETSIZE,
@@ -236,4 +254,5 @@ const asyncore__poller_class asyncore__poller_select = {
     .close = close_poller,
     .watch = watch,
     .wait = wait_for,
+    .pollfds = pollfds,
 };

@@ -7,7 +7,10 @@
  *
  * The lists are under a lock that a signal handler can take: it spins, and is
  * held only with every signal blocked, by a handler too, so that nobody waits
- * for a lock that the same thread holds further down its stack.
+ * for a lock that the same thread holds further down its stack. A child may
+ * find it held by a thread that it does not have; what that was at was a
+ * pointer, whose old value is as good as the new one. So the lock names the
+ * process of whoever holds it, and another process takes it over.
  */
 #include "signals.h"
 #include "map.h"
@@ -23,21 +26,26 @@ enum { SIGNALS = NSIG };
 enum { SIGNALS = 65 };
 #endif
 
-static atomic_flag locked = ATOMIC_FLAG_INIT;
+static atomic_int holder; /* 0: nobody */
 
 /* Under the lock. */
 static asyncore_signal_handler *handlers[SIGNALS];
 static struct sigaction before[SIGNALS];
 
-static void spin(void)
+static void spin(int self)
 {
-    while (atomic_flag_test_and_set_explicit(&locked, memory_order_acquire))
-        continue;
+    int found;
+
+    do
+        found = atomic_load_explicit(&holder, memory_order_relaxed);
+    while (found == self || !atomic_compare_exchange_weak_explicit(
+                                &holder, &found, self, memory_order_acquire,
+                                memory_order_relaxed));
 }
 
 static void release(void)
 {
-    atomic_flag_clear_explicit(&locked, memory_order_release);
+    atomic_store_explicit(&holder, 0, memory_order_release);
 }
 
 static void lock(sigset_t *blocked)
@@ -46,7 +54,7 @@ static void lock(sigset_t *blocked)
 
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, blocked);
-    spin();
+    spin(asyncore__process());
 }
 
 static void unlock(const sigset_t *blocked)
@@ -62,11 +70,14 @@ static void unlock(const sigset_t *blocked)
 static void on_signal(int number)
 {
     asyncore_signal_handler *h;
+    int self = asyncore__process();
 
-    spin();
+    spin(self);
     for (h = handlers[number]; h != NULL; h = h->next) {
-        h->caught = 1;
-        asyncore__waker_set(h->map->waker[1]);
+        h->caught = self;
+        /* Until asyncore_map_after_fork it is the parent's waker. */
+        if (h->map->process == self)
+            asyncore__waker_set(h->map->waker[1]);
     }
     release();
 }
@@ -180,6 +191,23 @@ void asyncore__signals_run(asyncore_map *map)
     /* What asyncore_stop has left over is for the next turn. */
     if (map->signals != NULL && map->stopping)
         asyncore_wakeup(map);
+}
+
+void asyncore__signals_after_fork(asyncore_map *map)
+{
+    asyncore_signal_handler *h;
+    sigset_t blocked;
+
+    if (map->signals == NULL)
+        return;
+    lock(&blocked);
+    for (h = map->signals; h != NULL; h = h->next_of_map) {
+        if (h->caught == map->process)
+            asyncore__waker_set(map->waker[1]);
+        else
+            h->caught = 0;
+    }
+    unlock(&blocked);
 }
 
 void asyncore__signals_clear(asyncore_map *map)

@@ -149,9 +149,7 @@ int asyncore__sock_connect(int fd, const struct sockaddr *address,
 
 ssize_t asyncore__sock_recv(int fd, void *data, size_t size)
 {
-    ssize_t n;
-    RETRY(n, recv(fd, data, size, 0));
-    return n;
+    return recv(fd, data, size, 0);
 }
 
 ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
@@ -164,9 +162,7 @@ ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
 
 ssize_t asyncore__sock_send(int fd, const void *data, size_t size)
 {
-    ssize_t n;
-    RETRY(n, send(fd, data, size, MSG_NOSIGNAL));
-    return n;
+    return send(fd, data, size, MSG_NOSIGNAL);
 }
 
 ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, unsigned short count)
@@ -411,6 +407,20 @@ void asyncore__fd_close(int fd)
     errno = error;
 }
 
+int asyncore__fd_replace(int old, int fd)
+{
+    int result;
+
+#ifdef ASYNCORE_HAVE_DUP3
+    RETRY(result, dup3(fd, old, O_CLOEXEC));
+#else
+    RETRY(result, dup2(fd, old));
+    if (result != -1)
+        result = fcntl(old, F_SETFD, FD_CLOEXEC);
+#endif
+    return result == -1 ? -1 : 0;
+}
+
 int asyncore__waker_open(int fds[2])
 {
 #ifdef ASYNCORE_HAVE_EVENTFD
@@ -455,6 +465,11 @@ void asyncore__waker_clear(int fd)
     while (n == (ssize_t)sizeof data);
 }
 
+int asyncore__process(void)
+{
+    return (int)getpid();
+}
+
 void asyncore__write_log(struct iovec *pieces, int count)
 {
     int error = errno;
@@ -467,4 +482,22 @@ int64_t asyncore__now(void)
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+void asyncore__random(void *data, size_t size)
+{
+    unsigned char *bytes = data;
+    uint64_t state;
+    size_t i;
+
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    if (getentropy(data, size) == 0)
+        return;
+#endif
+    /* The time, and where the system has put the stack. */
+    state = (uint64_t)asyncore__now() ^ (uintptr_t)&state << 16;
+    for (i = 0; i < size; i++) {
+        state = state * 6364136223846793005 + 1442695040888963407;
+        bytes[i] = (unsigned char)(state >> 56);
+    }
 }

@@ -38,12 +38,15 @@ int asyncore__sock_peer(int fd, struct sockaddr *address, socklen_t *size);
 int asyncore__sock_connect(int fd, const struct sockaddr *address,
                            socklen_t size);
 
+/* For descriptors that do not block, whose calls no signal interrupts: an
+   EINTR would be passed on, and means what EAGAIN does. */
 ssize_t asyncore__sock_recv(int fd, void *data, size_t size);
+ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
+
 ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
                                 struct sockaddr *peer, socklen_t *peer_size);
 
-/* These never raise SIGPIPE. */
-ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
+/* No send raises SIGPIPE. */
 ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces,
                              unsigned short count);
 ssize_t asyncore__sock_sendto(int fd, const void *data, size_t size,
@@ -99,14 +102,23 @@ int asyncore__fd_set_blocking(int fd, bool blocking);
 bool asyncore__fd_is_open(int fd);
 void asyncore__fd_close(int fd);
 
+/* old becomes a second number of what fd is; what it was is closed. */
+int asyncore__fd_replace(int old, int fd);
+
 /* A pair of descriptors, or twice the same: writing to [1] makes [0] ready. */
 int asyncore__waker_open(int fds[2]);
 void asyncore__waker_close(const int fds[2]);
 void asyncore__waker_set(int fd);   /* async-signal-safe */
 void asyncore__waker_clear(int fd); /* ready no more */
 
+/* This process: another one after fork(2). Async-signal-safe. */
+int asyncore__process(void);
+
 /* One line to descriptor 2, in one call so that lines do not mix. */
 void asyncore__write_log(struct iovec *pieces, int count);
+
+/* Bytes that nobody can guess; where the system has none, few can. */
+void asyncore__random(void *data, size_t size);
 
 /* Nanoseconds of a clock that never goes back. */
 int64_t asyncore__now(void);

@@ -11,18 +11,20 @@
  *            d
  *
  * Invariants: no child is before its parent; timer->map != NULL exactly for
- * those in the heap of that map. The clock is read only when a timer is set,
- * and by turns while one is.
+ * those in the heap of that map.
+ *
+ * The clock is read when a timer is set and, while one is, twice a turn: before
+ * the wait, for handlers have taken their time since it was read last, and
+ * after it, for those that are due. What becomes due while handlers run then
+ * is called in the next turn, which does not wait.
  */
 #include "timer.h"
 #include "sock.h"
 
 #include <limits.h>
 
-#define NS_PER_MS INT64_C(1000000)
-
-/* About 73 years: farther off than any program runs, and safe to add. */
-#define LONGEST_MS (INT64_MAX / 4 / NS_PER_MS)
+#define NS_PER_MS ASYNCORE__NS_PER_MS
+#define LONGEST_MS ASYNCORE__LONGEST_MS
 
 static bool is_before(const asyncore_timer *a, const asyncore_timer *b)
 {
@@ -98,29 +100,36 @@ static void take_out(asyncore_map *map, asyncore_timer *timer)
     timer->map = NULL;
 }
 
-static int set(asyncore_timer *timer, asyncore_map *map, int64_t delay_ms,
-               int64_t every_ms, void (*fn)(void *arg), void *arg)
+int64_t asyncore__timers_now(asyncore_map *map)
 {
-    map = asyncore__map(map);
-    if (map == NULL)
-        return -1;
+    map->now = asyncore__now();
+    return map->now;
+}
+
+void asyncore__timer_set(asyncore_timer *timer, asyncore_map *map, int64_t when,
+                         void (*fn)(void *arg), void *arg)
+{
     asyncore_timer_cancel(timer);
-    if (delay_ms < 0)
-        delay_ms = 0;
-    if (delay_ms > LONGEST_MS)
-        delay_ms = LONGEST_MS;
     timer->fn = fn;
     timer->arg = arg;
-    timer->when = asyncore__now() + delay_ms * NS_PER_MS;
-    timer->every = every_ms * NS_PER_MS;
+    timer->when = when;
+    timer->every = 0;
     add(map, timer);
-    return 0;
 }
 
 int asyncore_call_later(asyncore_timer *timer, asyncore_map *map,
                         int64_t delay_ms, void (*fn)(void *arg), void *arg)
 {
-    return set(timer, map, delay_ms, 0, fn, arg);
+    map = asyncore__map(map);
+    if (map == NULL)
+        return -1;
+    if (delay_ms < 0)
+        delay_ms = 0;
+    if (delay_ms > LONGEST_MS)
+        delay_ms = LONGEST_MS;
+    asyncore__timer_set(timer, map, asyncore__now() + delay_ms * NS_PER_MS, fn,
+                        arg);
+    return 0;
 }
 
 int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
@@ -130,7 +139,10 @@ int asyncore_call_every(asyncore_timer *timer, asyncore_map *map,
         interval_ms = 1;
     if (interval_ms > LONGEST_MS)
         interval_ms = LONGEST_MS;
-    return set(timer, map, interval_ms, interval_ms, fn, arg);
+    if (asyncore_call_later(timer, map, interval_ms, fn, arg) < 0)
+        return -1;
+    timer->every = interval_ms * NS_PER_MS;
+    return 0;
 }
 
 void asyncore_timer_cancel(asyncore_timer *timer)
@@ -154,6 +166,13 @@ int asyncore__timers_timeout(const asyncore_map *map, int timeout)
     return timeout < 0 || timeout > left ? (int)left : timeout;
 }
 
+void asyncore__timers_wake(asyncore_map *map)
+{
+    map->timed = map->timers != NULL;
+    if (map->timed)
+        map->now = asyncore__now();
+}
+
 /* The next beat after now; those between are left out. */
 static void set_again(asyncore_map *map, asyncore_timer *timer, int64_t now)
 {
@@ -163,12 +182,9 @@ static void set_again(asyncore_map *map, asyncore_timer *timer, int64_t now)
 
 void asyncore__timers_run(asyncore_map *map, uint64_t last)
 {
+    int64_t now = map->now;
     asyncore_timer *timer;
-    int64_t now;
 
-    if (map->timers == NULL)
-        return;
-    now = asyncore__now();
     while ((timer = map->timers) != NULL && timer->when <= now &&
            timer->order <= last && !map->stopping) {
         take_out(map, timer);
@@ -176,12 +192,7 @@ void asyncore__timers_run(asyncore_map *map, uint64_t last)
             set_again(map, timer, now);
         timer->fn(timer->arg);
     }
-}
-
-void asyncore__timers_wake(asyncore_map *map)
-{
-    if (map->timers != NULL)
-        map->now = asyncore__now();
+    map->timed = false;
 }
 
 void asyncore__timers_clear(asyncore_map *map)

@@ -97,12 +97,41 @@ void asyncore__calls_run(asyncore_map *map)
     }
 }
 
-void asyncore__calls_clear(asyncore_map *map)
+/* Those that are due are this thread's alone. */
+static void drop_due(asyncore_map *map)
 {
-    take(map);
     while (map->due != NULL) {
         asyncore__call *next = map->due->next;
         free(map->due);
         map->due = next;
     }
+}
+
+/* Nobody posts any more. Whoever has the lock nevertheless is a thread that
+   was in the middle of it when its process forked: then nothing can be said of
+   what it posted, and that stays where it is, without an owner. */
+static bool is_held_for_ever(asyncore_map *map)
+{
+    if (pthread_mutex_trylock(&map->lock) != 0)
+        return true;
+    pthread_mutex_unlock(&map->lock);
+    return false;
+}
+
+void asyncore__calls_clear(asyncore_map *map)
+{
+    if (!is_held_for_ever(map))
+        take(map);
+    drop_due(map);
+}
+
+int asyncore__calls_after_fork(asyncore_map *map)
+{
+    bool held = is_held_for_ever(map);
+
+    asyncore__calls_clear(map);
+    map->calls = NULL;
+    if (held)
+        errno = pthread_mutex_init(&map->lock, NULL);
+    return held && errno != 0 ? -1 : 0;
 }

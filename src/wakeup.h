@@ -19,4 +19,8 @@ void asyncore__calls_resume(asyncore_map *map);
 /* Drops them. */
 void asyncore__calls_clear(asyncore_map *map);
 
+/* The same in a child, with a new lock where the old one is held for ever by a
+   thread that is not there. -1 and errno. */
+int asyncore__calls_after_fork(asyncore_map *map);
+
 #endif

@@ -17,6 +17,7 @@ fail()
 levels='
 sock 0
 address 0
+backoff 1
 outqueue 0
 poller 1
 poller_select 1
@@ -24,7 +25,10 @@ poller_poll 1
 poller_epoll 1
 map 2
 extra 2
+fork 2
+limit 2
 wakeup 2
+resolver 2
 timer 2
 signals 2
 handlers 3
@@ -35,12 +39,14 @@ dispatch 3
 timeout 3
 stop 3
 loop 4
+connector 5
 output 5
 dispatcher_with_send 5
 file_dispatcher 5
 asynchat_impl 6
 asynchat 6
 asynchat_input 6
+asynchat_deadline 6
 asynchat_output 6
 '
 
@@ -76,7 +82,7 @@ done
 
 kernel=' accept accept4 bind clock_gettime close connect dup dup2 dup3
 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd fcntl
-fstat getpeername getsockname getsockopt gettimeofday ioctl isatty listen
+ fstat getentropy getpeername getpid getsockname getsockopt gettimeofday ioctl isatty listen
 lseek nanosleep open openat pipe pipe2 poll ppoll pselect read readv recv
 recvfrom recvmsg select send sendfile sendmsg sendto setsockopt shutdown
 socket socketpair tcgetattr time usleep write writev '

@@ -47,3 +47,11 @@ add_snippet(manual "${code}")
 read_between(${PROJECT_SOURCE_DIR}/docs/guide.md
     "sends them\nback:\n\n```c\n" "\n```\n" code)
 add_snippet(guide "${code}" [[5\nhello3\nabc]] helloabc)
+
+# It would knock at a door for ever; that it is built will do.
+read_between(${PROJECT_SOURCE_DIR}/docs/guide.md
+    "that has just come back:\n\n```c\n" "\n```\n" code)
+file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/guide_client.c
+    CONTENT "${code}\n")
+add_executable(guide_client ${CMAKE_CURRENT_BINARY_DIR}/guide_client.c)
+target_link_libraries(guide_client PRIVATE asyncore::asyncore)

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,12 +48,14 @@ static struct {
     asyncore_map *map;
     actor actors[ACTORS];
     int count;
-    bool told;      /* the library has said that something went wrong */
-    int connects;   /* how often handle_connect ran */
-    int finished;   /* clients that are at their end */
-    int wait_limit; /* more calls that wait than these are a spin */
-    int guests;     /* how many will come */
-    int peer;       /* a plain descriptor of the scenario's */
+    bool told;        /* the library has said that something went wrong */
+    int connects;     /* how often handle_connect ran */
+    int finished;     /* clients that are at their end */
+    int wait_limit;   /* more calls that wait than these are a spin */
+    int guests;       /* how many will come */
+    int turns, forks; /* of turn_elsewhere */
+    int peer;         /* a plain descriptor of the scenario's */
+    bool by_name;     /* asyncore_connect_name, not asyncore_connect */
     char complaint[200];
 } run;
 
@@ -142,6 +145,8 @@ static void check_actors(void)
     }
 }
 
+static int (*turn)(asyncore_map *map, int timeout_ms) = asyncore_poll;
+
 /* Turns until done says so; a fault may make it wait, but not for long. */
 static void turn_until(bool (*done)(void))
 {
@@ -149,7 +154,7 @@ static void turn_until(bool (*done)(void))
     int failed = 0;
 
     while (!done() && run.complaint[0] == '\0') {
-        failed += asyncore_poll(run.map, 100) < 0;
+        failed += turn(run.map, 100) < 0;
         if (failed > 3)
             complain("asyncore_poll fails for ever (%s)", strerror(errno));
         if (now_ms() > until)
@@ -351,6 +356,18 @@ enum { ATTEMPTS = 4 };
 
 static asyncore_address refusing;
 
+static int connect_to_refusing(asyncore_dispatcher *d)
+{
+    char port[8];
+
+    snprintf(port, sizeof port, "%u", (unsigned)ntohs(refusing.in.sin_port));
+    if (run.by_name)
+        return asyncore_connect_name(d, "127.0.0.1", port);
+    if (noted(asyncore_create_socket(d, AF_INET, SOCK_STREAM)) < 0)
+        return -1;
+    return asyncore_connect(d, &refusing);
+}
+
 /* done: the attempts that were made. */
 static void attempt(actor *a)
 {
@@ -361,8 +378,7 @@ static void attempt(actor *a)
         listen(run.peer, 1);
         faults_resume();
     }
-    if (noted(asyncore_create_socket(d, AF_INET, SOCK_STREAM)) == 0 &&
-        noted(asyncore_connect(d, &refusing)) == 0)
+    if (noted(connect_to_refusing(d)) == 0)
         a->begun++;
     else
         close_actor(a);
@@ -426,6 +442,12 @@ static bool reconnect_scenario(void)
     faults_resume();
     return a->done == ATTEMPTS && run.connects == 1 && run.finished == 1 &&
            a->errors == 0;
+}
+
+static bool names_scenario(void)
+{
+    run.by_name = true;
+    return reconnect_scenario();
 }
 
 /* ---- A crowd ----------------------------------------------------------- */
@@ -496,6 +518,111 @@ static bool crowd_scenario(void)
 static bool flood_scenario(void)
 {
     return receive(FLOOD);
+}
+
+/* ---- Limits ------------------------------------------------------------ */
+
+enum { CALLERS = 20, TWICE = 4 };
+
+static asyncore_limits limits;
+
+static void let_in(asyncore_dispatcher *d, int fd, const asyncore_address *peer)
+{
+    actor *a = new_actor();
+
+    (void)peer;
+    if (noted(asyncore_dispatcher_init(&a->dispatcher, &guest, fd, d->map)) ==
+        0) {
+        a->initialised = true;
+        a->begun++;
+        run.finished++;
+    }
+}
+
+static const asyncore_handlers doorman = {
+    .handle_accepted = let_in,
+    .handle_close = count_close,
+    .handle_error = count_error,
+    .handle_free = count_free,
+    .log_info = swallow,
+};
+
+static bool all_were_seen(void)
+{
+    return run.finished + (int)limits.refused == CALLERS + TWICE || run.told;
+}
+
+/* The listener is the first actor. */
+static size_t guests_inside(void)
+{
+    size_t inside = 0;
+
+    for (int i = 1; i < run.count; i++)
+        inside += run.actors[i].initialised && run.actors[i].dispatcher.fd >= 0;
+    return inside;
+}
+
+static bool all_have_gone(void)
+{
+    return guests_inside() == 0;
+}
+
+static void check_census(void)
+{
+    size_t open = run.actors[0].dispatcher.fd >= 0 ? guests_inside() : 0;
+
+    if (limits.open != open)
+        complain("%zu are counted, %zu are there", limits.open, open);
+    if ((limits.census != NULL) != (run.actors[0].dispatcher.fd >= 0))
+        complain("the limits are not those of a living listener");
+}
+
+/* From more addresses than the census begins with; the last few are there
+   already. */
+static void call(int number, const asyncore_address *at, int *fd)
+{
+    asyncore_address from = loopback();
+
+    from.in.sin_addr.s_addr =
+        htonl(INADDR_LOOPBACK + (uint32_t)(number % CALLERS));
+    *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(*fd, &from.any, from.size) < 0 ||
+        connect(*fd, &at->any, at->size) < 0)
+        complain("a peer's connect: %s", strerror(errno));
+    send(*fd, "hello", 5, MSG_NOSIGNAL);
+}
+
+static bool limits_scenario(void)
+{
+    int peers[CALLERS + TWICE];
+    asyncore_address at;
+    actor *listener = new_listener(&doorman, &at);
+
+    limits = (asyncore_limits){ .per_peer = 1, .word = "busy" };
+    if (listener == NULL)
+        return false;
+    if (noted(asyncore_set_limits(&listener->dispatcher, &limits)) < 0) {
+        if (limits.census != NULL)
+            complain("limits that failed are in use");
+        return false;
+    }
+    faults_pause();
+    for (int i = 0; i < CALLERS + TWICE; i++)
+        call(i, &at, &peers[i]);
+    faults_resume();
+    turn_until(all_were_seen);
+    check_census();
+    faults_pause();
+    for (int i = 0; i < CALLERS + TWICE; i++)
+        close(peers[i]);
+    faults_resume();
+    turn_until(all_have_gone);
+    check_census();
+    close_actor(listener);
+    check_census();
+    /* Without memory to count it, one is refused. */
+    run.told |= limits.refused > TWICE;
+    return run.finished == CALLERS && limits.refused == TWICE;
 }
 
 /* ---- Files ------------------------------------------------------------- */
@@ -659,6 +786,46 @@ static bool datagram_scenario(void)
     return whole;
 }
 
+/* ---- In another loop, with forks --------------------------------------- */
+
+/* The map is as good as new after asyncore_map_after_fork, in whatever process;
+   where that fails it is called again. */
+static int turn_elsewhere(asyncore_map *map, int timeout_ms)
+{
+    struct pollfd fds[64];
+    int timeout, count, fd = -1;
+
+    if (run.turns++ % 4 == 2)
+        while (noted(asyncore_map_after_fork(map)) < 0 && run.forks++ < 10)
+            ;
+    if (run.turns % 2 == 0) {
+        fd = asyncore_map_fileno(map);
+        noted(fd < 0 && errno != ENOTSUP ? -1 : 0);
+    }
+    timeout = asyncore_map_timeout(map);
+    if (timeout < 0 || timeout > timeout_ms)
+        timeout = timeout_ms;
+    count = asyncore_map_pollfds(map, fds, 64);
+    if (fd >= 0) {
+        fds[0] = (struct pollfd){ .fd = fd, .events = POLLIN };
+        count = 1;
+    }
+    faults_pause();
+    poll(fds, (nfds_t)count, timeout);
+    faults_resume();
+    return asyncore_poll(map, 0);
+}
+
+static bool elsewhere_scenario(void)
+{
+    bool whole;
+
+    turn = turn_elsewhere;
+    whole = echo_scenario();
+    turn = asyncore_poll;
+    return whole;
+}
+
 /* ---- The map alone ----------------------------------------------------- */
 
 static int calls_run;
@@ -766,6 +933,9 @@ static const struct {
       { EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC } },
     { FAULT_epoll_wait, { EFAULT, EINTR, EINVAL } },
 #endif
+#ifdef ASYNCORE_HAVE_DUP3
+    { FAULT_dup3, { EBADF, EBUSY, EINTR, EINVAL, EMFILE } },
+#endif
 #ifdef ASYNCORE_HAVE_EVENTFD
     { FAULT_eventfd, { EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM } },
 #endif
@@ -841,10 +1011,14 @@ static bool run_once(bool (*scenario)(void), fault f, int n, int times,
     return whole;
 }
 
-/* A datagram is never cut; and of the map's own descriptor for waking nobody
-   else knows, so that little can happen to it. */
+/* A datagram is never cut; and of the map's own descriptors, for waking and
+   for waiting, nobody else knows, so that little can happen to them. */
 static bool is_possible(bool (*scenario)(void), fault f, int error)
 {
+#ifdef ASYNCORE_HAVE_EPOLL
+    if (scenario == elsewhere_scenario && f == FAULT_epoll_ctl)
+        return error != EBADF;
+#endif
     if (scenario == datagram_scenario)
         return error != FAULT_SHORT;
     return scenario != calls_scenario ||
@@ -933,8 +1107,9 @@ static void caught(void **state)
 static void no_memory(void **state)
 {
     static bool (*const scenarios[])(void) = {
-        calls_scenario,     files_scenario, datagram_scenario,
-        reconnect_scenario, crowd_scenario, echo_scenario,
+        calls_scenario,     files_scenario,     datagram_scenario,
+        reconnect_scenario, names_scenario,     crowd_scenario,
+        echo_scenario,      elsewhere_scenario, limits_scenario,
     };
     static const fault functions[] = { FAULT_malloc, FAULT_calloc,
                                        FAULT_realloc };
@@ -1137,10 +1312,34 @@ static void wait_failed(void **state)
     close_house();
 }
 
+/* What is made anew after a fork, and for another loop. */
+static void elsewhere(void **state)
+{
+    static const fault functions[] = {
+        FAULT_malloc,        FAULT_calloc,    FAULT_realloc, FAULT_close,
+#ifdef ASYNCORE_HAVE_EPOLL
+        FAULT_epoll_create1, FAULT_epoll_ctl,
+#endif
+#ifdef ASYNCORE_HAVE_EVENTFD
+        FAULT_eventfd,
+#endif
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        try_some(elsewhere_scenario, functions[i], 1);
+}
+
 static void reconnect(void **state)
 {
     (void)state;
     try_all(reconnect_scenario);
+}
+
+static void names(void **state)
+{
+    (void)state;
+    try_all(names_scenario);
 }
 
 static void crowd(void **state)
@@ -1154,6 +1353,12 @@ static void flood(void **state)
 {
     (void)state;
     try_some(flood_scenario, FAULT_accept, 7);
+}
+
+static void limited(void **state)
+{
+    (void)state;
+    try_all(limits_scenario);
 }
 
 static void files(void **state)
@@ -1177,19 +1382,14 @@ static void calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(caught),
-        cmocka_unit_test(calls),
-        cmocka_unit_test(reconnect),
-        cmocka_unit_test(files),
-        cmocka_unit_test(datagrams),
-        cmocka_unit_test(crowd),
-        cmocka_unit_test(flood),
-        cmocka_unit_test(echo),
-        cmocka_unit_test(no_memory),
-        cmocka_unit_test(accept_again),
-        cmocka_unit_test(shortage),
-        cmocka_unit_test(refusal),
-        cmocka_unit_test(shortage_relieved),
+        cmocka_unit_test(caught),       cmocka_unit_test(calls),
+        cmocka_unit_test(reconnect),    cmocka_unit_test(names),
+        cmocka_unit_test(files),        cmocka_unit_test(datagrams),
+        cmocka_unit_test(crowd),        cmocka_unit_test(flood),
+        cmocka_unit_test(limited),      cmocka_unit_test(echo),
+        cmocka_unit_test(elsewhere),    cmocka_unit_test(no_memory),
+        cmocka_unit_test(accept_again), cmocka_unit_test(shortage),
+        cmocka_unit_test(refusal),      cmocka_unit_test(shortage_relieved),
         cmocka_unit_test(wait_failed),
     };
 

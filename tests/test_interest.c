@@ -475,18 +475,35 @@ static void echo(asyncore_dispatcher *d)
         asyncore_send(d, data, (size_t)n);
 }
 
-static void a_message_costs_two_calls(void **state)
+enum { TIMEOUT = 60000 };
+
+static void echo_and_put_off(asyncore_dispatcher *d)
+{
+    echo(d);
+    asyncore_set_timeout(d, TIMEOUT);
+}
+
+static const asyncore_handlers echoing = { .handle_read = echo, ENDINGS };
+static const asyncore_handlers putting_off = {
+    .handle_read = echo_and_put_off,
+    ENDINGS,
+};
+
+/* With a timeout or without, put off by hand or not. */
+static void messages(world *w, const asyncore_handlers *class, bool timeout)
 {
     enum { COUNT = 20, ROUNDS = 50, SIZE = 64 };
-    static const asyncore_handlers echoing = { .handle_read = echo, ENDINGS };
-    world *w = world_of(state);
     recorder *listener = lend(w, sizeof *listener);
     char data[SIZE] = "", back[SIZE];
     int peer[COUNT];
 
     listen_at(w, &listener->dispatcher, &plain);
-    for (int i = 0; i < COUNT; i++)
-        join_with_send(w, &echoing, &peer[i]);
+    for (int i = 0; i < COUNT; i++) {
+        recorder *r = join_with_send(w, class, &peer[i]);
+
+        if (timeout)
+            assert_int_equal(asyncore_set_timeout(&r->dispatcher, TIMEOUT), 0);
+    }
     run_turns(w->map, 2);
     count_from_here();
     for (int round = 0; round < ROUNDS; round++) {
@@ -507,10 +524,26 @@ static void a_message_costs_two_calls(void **state)
     assert_int_equal(calls.writes, COUNT * ROUNDS);
     assert_int_equal(calls.allocations, 0);
     assert_int_equal(calls.controls, 0);
-    assert_int_equal(calls.clocks, 0);
     assert_in_range(calls.waits, 1, COUNT * ROUNDS / 2);
+    /* Before a wait and after it, however many are ready. */
+    assert_int_equal(calls.clocks, timeout ? 2 * calls.waits : 0);
     for (int i = 0; i < COUNT; i++)
         close(peer[i]);
+}
+
+static void a_message_costs_two_calls(void **state)
+{
+    messages(world_of(state), &echoing, false);
+}
+
+static void with_a_timeout_too(void **state)
+{
+    messages(world_of(state), &echoing, true);
+}
+
+static void put_off_by_hand_too(void **state)
+{
+    messages(world_of(state), &putting_off, true);
 }
 
 /* ---- Many -------------------------------------------------------------- */
@@ -635,6 +668,8 @@ int main(void)
         EVERYWHERE(a_datagram_socket_is_waited_for),
         IN_UNIX(turning_back_and_forth_is_free),
         EVERYWHERE(a_message_costs_two_calls),
+        IN_UNIX(with_a_timeout_too),
+        IN_UNIX(put_off_by_hand_too),
         IN_UNIX(none_starves),
         IN_UNIX(numbers_that_select_cannot_watch),
     };

@@ -2,6 +2,7 @@
  * test_timeout.c - asyncore_set_timeout, on a clock that moves only while the
  * loop waits.
  */
+#include "map.h"
 #include "support/clock.h"
 
 #include <asynchat.h>
@@ -290,24 +291,142 @@ static void of_an_asynchat(void **state)
     close(pair[0]);
 }
 
-/* Activity reads no clock and sets no timer: so many messages, and no more
-   readings than turns need. */
+static int result;
+
+static void put_off(asyncore_dispatcher *dispatcher)
+{
+    read_some(dispatcher);
+    result |= asyncore_set_timeout(dispatcher, 60000);
+}
+
+static const asyncore_handlers putting_off = {
+    .handle_read = put_off,
+    .handle_close = note_close,
+};
+
+/* Activity reads no clock and sets no timer, nor does it to set the same time
+   again: so many messages, and no more readings than turns need. */
 static void activity_costs_a_store(void **state)
 {
+    static const asyncore_handlers *const classes[] = { &plain, &putting_off };
+    uint64_t timers_set;
     int before;
 
     (void)state;
     asyncore_set_timeout(d, 60000);
-    before = clock_reads();
-    for (int i = 0; i < 1000; i++) {
-        assert_int_equal(write(peer, "x", 1), 1);
-        assert_int_equal(asyncore_poll(map, -1), 1);
+    timers_set = map->timer_order;
+    for (int i = 0; i < 2; i++) {
+        asyncore_set_handlers(d, classes[i]);
+        before = clock_reads();
+        for (int j = 0; j < 1000; j++) {
+            assert_int_equal(write(peer, "x", 1), 1);
+            assert_int_equal(asyncore_poll(map, -1), 1);
+        }
+        assert_int_equal(clock_reads() - before, 2 * 1000);
     }
-    assert_true(clock_reads() - before <= 3 * 1000);
+    assert_int_equal(result, 0);
     before = clock_reads();
     for (int i = 0; i < 1000; i++)
         assert_int_equal(asyncore_send(d, "x", 1), 1);
     assert_int_equal(clock_reads() - before, 0);
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(asyncore_set_timeout(d, 60000 + i), 0);
+    assert_int_equal(map->timer_order, timers_set);
+    asyncore_set_timeout(d, -1);
+    before = clock_reads();
+    assert_int_equal(asyncore_poll(map, 0), 0);
+    assert_int_equal(clock_reads() - before, 0);
+}
+
+static void set_again_by_a_handler(asyncore_dispatcher *dispatcher)
+{
+    char data[16];
+
+    /* Not by asyncore_recv, which would put it off itself. */
+    (void)recv(dispatcher->fd, data, sizeof data, 0);
+    result |= asyncore_set_timeout(dispatcher, 1000);
+}
+
+/* To set it puts it off, in a handler and outside, where no turn has read the
+   clock for long. */
+static void setting_it_again_puts_it_off(void **state)
+{
+    static const asyncore_handlers setting = {
+        .handle_read = set_again_by_a_handler,
+        .handle_close = note_close,
+    };
+
+    (void)state;
+    result = 0;
+    asyncore_set_handlers(d, &setting);
+    asyncore_set_timeout(d, 1000);
+    for (int i = 0; i < 5; i++) {
+        turn_for(900);
+        assert_int_equal(write(peer, "x", 1), 1);
+        turn_for(0);
+    }
+    assert_int_equal(result, 0);
+    for (int i = 0; i < 5; i++) {
+        clock_advance(900 * CLOCK_MS);
+        assert_int_equal(asyncore_set_timeout(d, 1000), 0);
+        assert_int_equal(asyncore_send(d, "x", 1), 1);
+    }
+    assert_int_equal(closes, 0);
+    asyncore_loop(map, -1, -1);
+    assert_int_equal(passed(), 10 * 900 + 1000);
+}
+
+/* Time that a handler has taken before it sets one is not taken from it. */
+static void set_late_in_a_turn(asyncore_dispatcher *dispatcher)
+{
+    read_some(dispatcher);
+    clock_advance(5000 * CLOCK_MS);
+    result |= asyncore_set_timeout(dispatcher, 1000);
+}
+
+static void set_by_a_slow_handler(void **state)
+{
+    static const asyncore_handlers slow = {
+        .handle_read = set_late_in_a_turn,
+        .handle_close = note_close,
+    };
+
+    (void)state;
+    result = 0;
+    asyncore_set_handlers(d, &slow);
+    asyncore_set_timeout(d, 60000);
+    assert_int_equal(write(peer, "x", 1), 1);
+    asyncore_loop(map, -1, -1);
+    assert_int_equal(result, 0);
+    assert_int_equal(passed(), 6000);
+}
+
+/* In a loop of one's own, whose turns are not the map's. */
+static void of_a_foreign_loop(void **state)
+{
+    (void)state;
+    asyncore_set_timeout(d, 1000);
+    for (int i = 0; i < 5; i++) {
+        clock_advance(900 * CLOCK_MS);
+        assert_int_equal(write(peer, "x", 1), 1);
+        asyncore_readwrite(d, POLLIN);
+        assert_int_equal(asyncore_poll(map, 0), 0);
+    }
+    assert_int_equal(closes, 0);
+    asyncore_loop(map, -1, -1);
+    assert_int_equal(passed(), 5 * 900 + 1000);
+}
+
+static void at_once(void **state)
+{
+    (void)state;
+    asyncore_set_handlers(d, &counting);
+    assert_int_equal(asyncore_set_timeout(d, 0), 0);
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(asyncore_poll(map, -1), 0);
+        assert_int_equal(timeouts, i);
+    }
+    assert_true(passed() <= 3);
 }
 
 int main(void)
@@ -331,6 +450,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_an_asynchat, set_up, tear_down),
         cmocka_unit_test_setup_teardown(activity_costs_a_store, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(setting_it_again_puts_it_off, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(set_by_a_slow_handler, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(of_a_foreign_loop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(at_once, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

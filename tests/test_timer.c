@@ -812,6 +812,63 @@ static void no_clock_without_timers(void **state)
     close(peer);
 }
 
+static bool take_time(asyncore_dispatcher *d)
+{
+    recorder *r = recorder_of(d);
+
+    if (r->flag)
+        clock_advance(30 * CLOCK_MS);
+    return true;
+}
+
+static void read_for_long(asyncore_dispatcher *d)
+{
+    char data[16];
+
+    if (asyncore_recv(d, data, sizeof data) > 0)
+        clock_advance(300 * CLOCK_MS);
+}
+
+/* The time that handlers take does not make a wait longer, and what becomes
+   due meanwhile is not waited for. */
+static void handlers_take_time(void **state)
+{
+    static const asyncore_handlers slow_to_read = {
+        .handle_read = read_for_long,
+    };
+    static const asyncore_handlers slow_to_ask = {
+        .readable = take_time,
+        .handle_read = record_read,
+    };
+    world *w = world_of(state);
+    int64_t start = clock_now();
+    note *n = later(w, 'a', 100, ran), *m;
+    int peer[2], waits;
+    recorder *r = restless(w, &slow_to_read, &peer[0]);
+
+    assert_int_equal(asyncore_poll(w->map, -1), 1);
+    waits = clock_waits();
+    if (n->runs == 0)
+        assert_int_equal(asyncore_poll(w->map, -1), 0);
+    assert_true(clock_waits() - waits <= 1);
+    assert_int_equal(n->runs, 1);
+    assert_int_equal(n->ran_at, start + 300 * CLOCK_MS);
+
+    /* One that another handler's turn and a predicate come before. */
+    asyncore_close(&r->dispatcher);
+    r = restless(w, &slow_to_ask, &peer[1]);
+    assert_int_equal(asyncore_poll(w->map, -1), 1);
+    r->flag = true;
+    start = clock_now();
+    m = later(w, 'b', 100, ran);
+    assert_int_equal(asyncore_poll(w->map, -1), 0);
+    assert_int_equal(m->runs, 1);
+    assert_int_equal(m->ran_at, start + 100 * CLOCK_MS);
+    asyncore_close(&r->dispatcher);
+    close(peer[0]);
+    close(peer[1]);
+}
+
 /* ---- Many -------------------------------------------------------------- */
 
 enum { MANY = 1000000 };
@@ -819,7 +876,7 @@ enum { MANY = 1000000 };
 typedef struct one {
     asyncore_timer timer;
     uint64_t order; /* of its last setting */
-    int64_t when;
+    int64_t when, every;
     bool set;
 } one;
 
@@ -855,9 +912,17 @@ static void one_ran(void *arg)
                   (o->when == many.when && o->order < many.last_order);
     many.when = o->when;
     many.last_order = o->order;
-    o->set = false;
-    many.set--;
     many.ran++;
+    if (o->every > 0 && draw(4) > 0) {
+        /* Its next beat was set before it ran. */
+        o->order = many.order++;
+        while (o->when <= clock_now())
+            o->when += o->every;
+    } else {
+        asyncore_timer_cancel(&o->timer);
+        o->set = false;
+        many.set--;
+    }
     if (draw(16) == 0)
         set_one(&many.all[draw(MANY)]);
 }
@@ -870,7 +935,11 @@ static void set_one(one *o)
     o->set = true;
     o->order = many.order++;
     o->when = clock_now() + delay * CLOCK_MS;
-    asyncore_call_later(&o->timer, many.map, delay, one_ran, o);
+    o->every = draw(8) == 0 ? delay * CLOCK_MS : 0;
+    if (o->every > 0)
+        asyncore_call_every(&o->timer, many.map, delay, one_ran, o);
+    else
+        asyncore_call_later(&o->timer, many.map, delay, one_ran, o);
 }
 
 static void a_million(void **state)
@@ -942,6 +1011,7 @@ int main(void)
         FROZEN(stop_from_a_timer),
         FROZEN(map_freed),
         FROZEN(no_clock_without_timers),
+        FROZEN(handlers_take_time),
         FROZEN(a_million),
     };
 

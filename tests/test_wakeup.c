@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { THREADS = 8, CALLS = 2000, FOREVER = -1 };
+enum { THREADS = 8, CALLS = 1000000 / THREADS, FOREVER = -1 };
 
 /* The thread sanitizer does not know select(2), and holds a signal back until
    the next call that it knows. */
@@ -355,12 +355,13 @@ static void *post_many(void *arg)
         call->number = i;
         if (asyncore_call_soon(w->map, check_number, call) < 0)
             abort();
-        if (i % 7 == 0)
+        if (i % 70 == 0)
             asyncore_wakeup(w->map);
     }
     return NULL;
 }
 
+/* A million calls from eight threads, each thread's in its order. */
 static void many_threads(void **state)
 {
     world *w = world_of(state);
@@ -474,12 +475,18 @@ static void wake(int number)
 /* It is woken already, and more would not fit: that is not told. */
 static int write_error;
 
+/* What wakes a loop is a write; only a test without threads counts. */
+static bool counts_writes;
+static int writes;
+
 ssize_t __real_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size)
 {
     int error = write_error;
 
+    if (counts_writes)
+        writes++;
     if (error == 0)
         return __real_write(fd, data, size);
     if (error == EINTR)
@@ -501,6 +508,32 @@ static void errno_is_kept(void **state)
     write_error = 0;
     assert_int_equal(errno, EXDEV);
     asyncore_poll(w->map, 0);
+}
+
+/* Calls that are posted before the loop has come to the first cost it one
+   waking. */
+static void wakings_are_one(void **state)
+{
+    world *w = world_of(state);
+    note n[64];
+    int peer;
+
+    join_pair(w, &posting, &peer);
+    for (int round = 1; round <= 3; round++) {
+        notes_from_here();
+        writes = 0;
+        counts_writes = true;
+        for (int i = 0; i < 64; i++) {
+            n[i].number = i;
+            post(w->map, make, &n[i]);
+        }
+        counts_writes = false;
+        assert_int_equal(writes, 1);
+        assert_int_equal(asyncore_poll(w->map, FOREVER), 0);
+        assert_made_in_order(64);
+        assert_in_range(turns_during(w->map, 10), 1, FEW_TURNS);
+    }
+    close(peer);
 }
 
 static void *signal_the_main_thread(void *arg)
@@ -582,6 +615,7 @@ int main(void)
         CASE(many_threads),
         CASE(two_loops),
         CASE(woken_once),
+        CASE(wakings_are_one),
         CASE(errno_is_kept),
         CASE(from_a_signal_handler),
         CASE(busy_map_is_woken_too),

@@ -29,6 +29,11 @@ class Server6(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
 
 
+def localhost_is_both():
+    families = {a[0] for a in socket.getaddrinfo("localhost", 80)}
+    return families >= {socket.AF_INET, socket.AF_INET6}
+
+
 class HttpCase(support.Case):
 
     def serve(self, kind=http.server.ThreadingHTTPServer, host="127.0.0.1"):
@@ -85,6 +90,26 @@ class TestGet(HttpCase):
     def test_not_found(self):
         head, _ = self.get("http://127.0.0.1:%d/none" % self.serve())
         self.assertIn(b"404", head.splitlines()[0])
+
+    def test_name(self):
+        self.write("page", b"by name")
+        port = self.serve()
+        _, body = self.get("http://localhost:%d/page" % port)
+        self.assertEqual(body, b"by name")
+        self.assertEqual(Files.seen[0][1], "localhost:%d" % port)
+
+    @unittest.skipUnless(support.has_ipv6() and localhost_is_both(),
+                         "localhost is not of both families")
+    def test_name_of_the_other_family(self):
+        """The server has one of the addresses: whichever is tried first, the
+        other one is found."""
+        self.write("page", b"by name")
+        for kind, host in ((http.server.ThreadingHTTPServer, "127.0.0.1"),
+                           (Server6, "::1")):
+            with self.subTest(host):
+                port = self.serve(kind, host)
+                _, body = self.get("http://localhost:%d/page" % port)
+                self.assertEqual(body, b"by name")
 
     @unittest.skipUnless(support.has_ipv6(), "no IPv6")
     def test_ipv6(self):
@@ -155,6 +180,13 @@ class TestAnswer(HttpCase):
         self.assertEqual((status, out), (1, b""))
         self.assert_one_line(err, url.encode(), b"Connection refused")
 
+    def test_no_such_host(self):
+        """At once, whoever may be asked for names."""
+        url = "http://no-such-host.invalid/"
+        status, out, err = support.run(HTTP_GET, url, deadline=3)
+        self.assertEqual((status, out), (1, b""))
+        self.assert_one_line(err, url.encode(), b"no such host")
+
     def test_output_full(self):
         for size in (1, MEBIBYTE):
             url = self.serve_once(lambda s: s.sendall(bytes(size)))
@@ -175,7 +207,9 @@ class TestMisuse(HttpCase):
                 ["https://127.0.0.1/"], ["ftp://127.0.0.1/"],
                 ["http://::1/"], ["http://[::1/"], ["http://[127.0.0.1]/"],
                 ["http://127.0.0.1:99999/"], ["http://127.0.0.1:x/"],
-                ["http://user@127.0.0.1/"], ["http://unix:80/"],
+                ["http://127.0.0.1:123456/"], ["http://[::1]80/"],
+                ["http://[::1]:x/"], ["http://[]/"], ["http://a:80:80/"],
+                ["http://user@127.0.0.1/"], ["http://[::1]@127.0.0.1/"],
                 [good + " HTTP/1.0"], [good + "\r\nX-Evil: yes"],
                 [good + "\n"], [good + "\t"], [good + "\x7f"],
                 [good + "\u00e9"], ["http://127.0.0.1\r\nX: y/"],

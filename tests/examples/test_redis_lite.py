@@ -267,8 +267,8 @@ class RedisCase(support.Case):
         backend = ["--backend", BACKEND] if BACKEND else []
         return [REDIS_LITE] + backend + list(arguments)
 
-    def serve(self, address="0", **kwargs):
-        server = support.Server(*self.command(address), **kwargs)
+    def serve(self, address="0", *options, **kwargs):
+        server = support.Server(*self.command(*options, address), **kwargs)
         self.addCleanup(server.end)
         return server
 
@@ -557,6 +557,32 @@ class TestRudeClients(RedisCase):
         self.assertLess(server.memory() - before, 16 * MEBIBYTE)
         self.assert_stops(server)
 
+    def test_a_byte_at_a_time(self):
+        """Who is never silent and never done is cut off, and nobody else."""
+        server = self.serve("0", "--timeout", "1")
+        quick = self.connect(server)
+        silent = self.connect(server)
+        for begun in (b"PING", b"*2\r\n$4\r\nECHO\r\n$1000\r\n"):
+            slow = self.connect(server).socket
+            slow.sendall(begun)
+            started = time.monotonic()
+            slow.settimeout(0.1)
+            end = None
+            while end is None:
+                self.assertLess(time.monotonic() - started, DEADLINE)
+                try:
+                    slow.sendall(b"x")
+                    end = slow.recv(1)
+                except socket.timeout:
+                    pass
+                except (ConnectionResetError, BrokenPipeError):
+                    end = b""
+                self.assertEqual(quick.call("PING"), "PONG")
+            self.assertEqual(end, b"")
+            self.assertGreaterEqual(time.monotonic() - started, 0.9)
+        self.assertEqual(silent.call("PING"), "PONG")
+        self.assert_stops(server)
+
     def test_reader_that_does_not_read(self):
         """It costs little, holds nobody up, and may change its mind."""
         server = self.serve()
@@ -653,6 +679,8 @@ class TestProgram(RedisCase):
         self.assert_misuse(REDIS_LITE, "0", "0")
         self.assert_misuse(REDIS_LITE, "--nonsense")
         self.assert_misuse(REDIS_LITE, "--backend", "nonsense")
+        for seconds in ("-1", "x", "", "9999999999"):
+            self.assert_misuse(REDIS_LITE, "--timeout", seconds, "0")
         self.assert_misuse(REDIS_LITE, "nonsense")
 
 

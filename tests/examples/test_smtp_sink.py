@@ -392,6 +392,37 @@ class TestUnlikeSmtpd(SmtpCase):
         self.assertEqual(self.ask(speaking, b"NOOP"), OK)
         self.assert_stops(server)
 
+    def test_a_byte_at_a_time(self):
+        """A command has the same time, and a mail's data much more."""
+        server = self.serve("--timeout", "1")
+        slow = self.connect(server)
+        self.hear(slow)
+        patient = self.connect(server)
+        self.hear(patient)
+        for command in (HELO, b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA"):
+            self.ask(patient, command)
+        slow.settimeout(0.1)
+        started = time.monotonic()
+        answer = None
+        while answer is None:
+            slow.sendall(b"N")
+            patient.sendall(b"x")
+            self.assertLess(time.monotonic() - started, DEADLINE)
+            try:
+                answer = slow.recv(100)
+            except socket.timeout:
+                pass
+        self.assertGreaterEqual(time.monotonic() - started, 0.9)
+        self.assertEqual(answer, b"421 Error: timeout\r\n")
+        for _ in range(10):
+            patient.sendall(b"x")
+            time.sleep(0.1)
+        self.assertEqual(self.ask(patient, b"\r\n."), OK)
+        self.assertEqual(self.ask(patient, b"NOOP"), OK)
+        status, printed, errors = server.stop(signal.SIGTERM)
+        self.assertEqual((status, errors), (0, b""))
+        self.assertRegex(printed, rb"\nb'x{11,}'\n")
+
     def test_no_timeout(self):
         server = self.serve("--timeout", "0")
         self.assert_serves(server)
@@ -399,6 +430,97 @@ class TestUnlikeSmtpd(SmtpCase):
         server.wait_for_clients(1)
         self.assert_uses_no_time(server, 1)
         self.assert_stops(server)
+
+
+class TestLimits(SmtpCase):
+
+    WORD = b"421 Error: too many connections\r\n"
+
+    def come(self, server, source="127.0.0.1"):
+        s = self.close_later(socket.create_connection(
+            server.sockaddr()[1], DEADLINE, (source, 0)))
+        return s, self.hear(s)
+
+    def assert_refused(self, server, source="127.0.0.1"):
+        s, answer = self.come(server, source)
+        self.assertEqual(answer, self.WORD)
+        self.assertEqual(s.recv(1), b"")
+
+    def assert_taken(self, server, source="127.0.0.1"):
+        s, answer = self.come(server, source)
+        self.assertEqual(answer[:4], b"220 ")
+        return s
+
+    def assert_taken_soon(self, server, source="127.0.0.1"):
+        """After somebody has left, of which the server may not know yet."""
+        end = time.monotonic() + DEADLINE
+        answer = self.WORD
+        while answer == self.WORD and time.monotonic() < end:
+            s, answer = self.come(server, source)
+        self.assertEqual(answer[:4], b"220 ")
+        return s
+
+    def test_connections(self):
+        server = self.serve("--connections", "3")
+        clients = [self.assert_taken(server, "127.0.0.%d" % i)
+                   for i in range(1, 4)]
+        for i in range(1, 4):
+            self.assert_refused(server, "127.0.0.%d" % i)
+        for s in clients:
+            self.assertEqual(self.ask(s, b"NOOP"), OK)
+        # One leaves in order, one just goes.
+        self.assertEqual(self.ask(clients[0], b"QUIT"), b"221 Bye\r\n")
+        self.assertEqual(clients[0].recv(1), b"")
+        self.assert_taken_soon(server)
+        self.assert_refused(server)
+        clients[1].close()
+        self.assert_taken_soon(server)
+        self.assert_refused(server)
+        self.assert_stops(server)
+
+    def test_per_peer(self):
+        server = self.serve("--per-peer", "2", "--connections", "0")
+        for i in range(1, 20):
+            source = "127.0.0.%d" % i
+            clients = [self.assert_taken(server, source) for _ in range(2)]
+            self.assert_refused(server, source)
+        clients[0].close()
+        self.assert_taken_soon(server, source)
+        self.assert_refused(server, source)
+        self.assert_stops(server)
+
+    def test_unless_told_otherwise(self):
+        server = self.serve()
+        for _ in range(100):
+            self.assert_taken(server)
+        self.assert_refused(server)
+        self.assert_taken(server, "127.0.0.2")
+        self.assert_stops(server)
+
+    def test_mail_that_is_on_its_way_already(self):
+        """A client that does not wait for the greeting hears why."""
+        server = self.serve("--connections", "1")
+        self.assert_taken(server)
+        for _ in range(50):
+            s = self.connect(server)
+            s.sendall(b"HELO me\r\n" + b"NOOP\r\n" * 1000)
+            self.assertEqual(smtp_dialogues.everything(s), self.WORD)
+        self.assert_stops(server)
+
+    def test_smtplib(self):
+        server = self.serve("--connections", "1")
+        first = self.smtp(server)
+        with self.assertRaises(smtplib.SMTPConnectError) as caught:
+            self.smtp(server)
+        self.assertEqual(caught.exception.smtp_code, 421)
+        first.quit()
+        self.assert_stops(server)
+
+    def test_misuse(self):
+        for option in ("--connections", "--per-peer"):
+            for value in ("", "-1", "many"):
+                self.assertEqual(support.run(
+                    *self.command(option, value, "0"))[0], 2)
 
 
 class TestRudeClients(SmtpCase):

@@ -289,6 +289,10 @@ WRAP_SIZED(read, (int fd, void *data, size_t size), (fd, data, size),
 WRAP_SIZED(write, (int fd, const void *data, size_t size), (fd, data, size),
            (fd, data, half(size)))
 
+#ifdef ASYNCORE_HAVE_DUP3
+WRAP(int, dup3, (int fd, int other, int flags), (fd, other, flags))
+#endif
+
 /* With large files glibc gives these two names of their own. */
 #if defined(__GLIBC__) && defined(__USE_FILE_OFFSET64)
 #define REAL(name) __real_##name##64

@@ -56,6 +56,11 @@
 #else
 #define FAULTS_EPOLL(X)
 #endif
+#ifdef ASYNCORE_HAVE_DUP3
+#define FAULTS_DUP3(X) X(dup3)
+#else
+#define FAULTS_DUP3(X)
+#endif
 #ifdef ASYNCORE_HAVE_EVENTFD
 #define FAULTS_EVENTFD(X) X(eventfd)
 #else
@@ -66,6 +71,7 @@
     FAULTS_ANYWHERE(X) \
     FAULTS_ACCEPT(X) \
     FAULTS_EPOLL(X) \
+    FAULTS_DUP3(X) \
     FAULTS_EVENTFD(X)
 
 #define FAULT_ENUMERATOR(name) FAULT_##name,
