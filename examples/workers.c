@@ -5,10 +5,6 @@
  * our end to have it stop, or because we have died; its own end closes with
  * it, however it ends. We need no more of each other, and no lock.
  *
- * Our map waits with poll(2), which leaves nothing in the kernel that a forked
- * worker would share with us: the worker frees its copy of it, and is as one
- * that never had it.
- *
  * The listeners of processes are ours, too. Those who wait for a worker that
  * dies are served by its successor, which gets the same socket.
  */
@@ -139,6 +135,8 @@ static void become(struct worker *w)
         if (&each[i] != w)
             asyncore_close(&each[i].listener);
     }
+    if (asyncore_map_after_fork(map) < 0)
+        _exit(1);
     asyncore_map_free(map);
 }
 
@@ -311,7 +309,7 @@ int workers_listen(const struct workers *workers, const char *where,
 {
     all = workers;
     each = calloc((size_t)all->count, sizeof *each);
-    map = asyncore_map_new("poll");
+    map = asyncore_map_new(all->backend);
     if (map == NULL || each == NULL ||
         asyncore_address_resolve(bound, where) < 0)
         return -1;

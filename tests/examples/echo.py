@@ -234,6 +234,30 @@ class StopTests:
         self.assert_echoes(s)
         self.assert_heeds_second_signal(server, s)
 
+    def test_nobody_else_comes_in(self):
+        """From the moment on when it has heard of the end, not only from its
+        own end on; whatever worker it would be."""
+        for address in ("0", "unix:" + self.path("socket")):
+            server = self.serve(address)
+            s = self.connect(server)
+            self.assert_echoes(s)
+            started = time.monotonic()
+            server.signal(signal.SIGTERM)
+            support.wait_until(
+                lambda: all(self.is_refused(server) for _ in range(30)),
+                "new connections are refused")
+            taken = time.monotonic() - started
+            self.assert_stops_in_time(server, started, None)
+            if not server.sanitized:
+                self.assertLess(taken, LINGERS)
+
+    def is_refused(self, server):
+        try:
+            server.connect().close()
+            return False
+        except (ConnectionError, FileNotFoundError):
+            return True
+
     def test_nobody_there(self):
         server = self.serve()
         started = time.monotonic()
