@@ -28,6 +28,7 @@
 #define BENCH_PIPES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@
 
 enum { IDLE_MS = 60000 };
 
-/* The first member of what a program keeps for a pair. */
+/* What a program keeps for a pair. */
 typedef struct pipe_end {
     int fd;   /* it is read here */
     int next; /* its byte goes there */
@@ -53,7 +54,7 @@ _Noreturn static void die(const char *what)
     exit(1);
 }
 
-static bool is_mode(const char *name)
+static inline bool is_mode(const char *name)
 {
     return strcmp(mode, name) == 0;
 }
@@ -66,8 +67,17 @@ _Noreturn static void usage(const char *program)
     exit(2);
 }
 
-/* The ring, as an array of things of size bytes that begin with a pipe_end. */
-static void *open_pipes(int argc, char **argv, size_t size)
+static char *ring;
+static size_t ring_stride;
+
+static pipe_end *end_at(int i)
+{
+    return (pipe_end *)(void *)(ring + (size_t)i * ring_stride);
+}
+
+/* The ring, as an array of things of size bytes, zero but for a pipe_end at the
+   offset. */
+static void *open_pipes(int argc, char **argv, size_t size, size_t offset)
 {
     struct rlimit limit;
     char *all;
@@ -89,27 +99,26 @@ static void *open_pipes(int argc, char **argv, size_t size)
     all = calloc((size_t)pipes, size);
     if (all == NULL)
         die("calloc");
+    ring = all + offset;
+    ring_stride = size;
     for (i = 0; i < pipes; i++) {
-        int ends[2], before = (i + pipes - 1) % pipes;
+        int ends[2];
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0)
             die("socketpair");
-        ((pipe_end *)(void *)(all + (size_t)i * size))->fd = ends[0];
-        ((pipe_end *)(void *)(all + (size_t)before * size))->next = ends[1];
+        end_at(i)->fd = ends[0];
+        end_at((i + pipes - 1) % pipes)->next = ends[1];
     }
     return all;
 }
 
 /* Has the first bytes written, evenly over the ring. */
-static void start(const void *all, size_t size)
+static void start_pipes(void)
 {
     int i;
 
-    for (i = 0; i < active; i++) {
-        size_t at = (size_t)i * (size_t)pipes / (size_t)active;
-        const char *end = (const char *)all + at * size;
-        if (write(((const pipe_end *)(const void *)end)->next, "x", 1) != 1)
-            die("write");
-    }
+    for (i = 0; i < active; i++)
+        if (send(end_at((int)((long)i * pipes / active))->next, "x", 1, 0) != 1)
+            die("send");
 }
 
 /* The second half of an event. True: it was the last. */

@@ -58,7 +58,7 @@ static const asyncore_handlers toggling_reader = {
 
 int main(int argc, char **argv)
 {
-    reader *all = open_pipes(argc, argv, sizeof *all);
+    reader *all = open_pipes(argc, argv, sizeof *all, offsetof(reader, end));
     const asyncore_handlers *handlers = &plain_reader;
     bool timeout = is_mode("timeout");
     int i;
@@ -74,7 +74,7 @@ int main(int argc, char **argv)
         if (timeout && asyncore_set_timeout(d, IDLE_MS) < 0)
             die("asyncore_set_timeout");
     }
-    start(all, sizeof *all);
+    start_pipes();
     if (asyncore_loop(NULL, -1, -1) < 0)
         die("asyncore_loop");
     return 0;

@@ -127,7 +127,7 @@ static inline __attribute__((always_inline)) void loop(bool toggle,
 
 int main(int argc, char **argv)
 {
-    watched *all = open_pipes(argc, argv, sizeof *all);
+    watched *all = open_pipes(argc, argv, sizeof *all, offsetof(watched, end));
     int i;
 
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -137,7 +137,7 @@ int main(int argc, char **argv)
         control(&all[i], EPOLL_CTL_ADD);
         append(&all[i]);
     }
-    start(all, sizeof *all);
+    start_pipes();
     if (is_mode("plain"))
         loop(false, false);
     else if (is_mode("toggle"))
