@@ -12,4 +12,4 @@ endfunction()
 
 micro_program(pipes_raw)
 micro_program(pipes_asyncore asyncore)
-micro_program(echo_asyncore asyncore)
+micro_program(reply_asyncore asyncore)

@@ -1,10 +1,10 @@
 /*
- * echo_libevent.c - the echo with bufferevents: see echo.h. What comes is
+ * reply_libevent.c - the echo with bufferevents: see reply.h. What comes is
  * moved to the output without a copy. Lines are taken with evbuffer_readln, or
  * with "peek" as a last argument looked at where they lie, which spares the
  * copy that readln allocates.
  */
-#include "echo.h"
+#include "reply.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>

@@ -1,7 +1,7 @@
 /*
- * echo.h - what all echo_* programs have in common: the load.
+ * reply.h - what all reply_* programs have in common: the load.
  *
- *     echo_LIBRARY bytes|lines ROUNDS [CONNECTIONS [SIZE]]
+ *     reply_LIBRARY bytes|lines ROUNDS [CONNECTIONS [SIZE]]
  *
  * CONNECTIONS (50) socket pairs, at one end of each a server's connection of
  * the library, at the other the load. In a round the load sends a message of
@@ -17,8 +17,8 @@
  * only (--toggle-collect=serve): the library, the handlers and the C library's
  * entries to the system calls, but nothing of the load.
  */
-#ifndef BENCH_ECHO_H
-#define BENCH_ECHO_H
+#ifndef BENCH_REPLY_H
+#define BENCH_REPLY_H
 
 #include <errno.h>
 #include <stdbool.h>

@@ -1,8 +1,8 @@
 /*
- * echo_asyncore.c - the echo with dispatcher_with_send, and by lines with
- * asynchat: see echo.h.
+ * reply_asyncore.c - the echo with dispatcher_with_send, and by lines with
+ * asynchat: see reply.h.
  */
-#include "echo.h"
+#include "reply.h"
 
 #include <asynchat.h>
 

@@ -1,10 +1,10 @@
 /*
- * echo_libuv.c - the echo with streams: see echo.h. What uv_try_write does not
+ * reply_libuv.c - the echo with streams: see reply.h. What uv_try_write does not
  * take is copied and given to uv_write. libuv does not know lines; they are
  * found here by hand, with memchr, where they came in one piece, as they do
  * here, and a line in several pieces is put together in a buffer.
  */
-#include "echo.h"
+#include "reply.h"
 
 #include <uv.h>
 
