@@ -1,15 +1,31 @@
 # The programs that measure within one process: instructions, memory, timers.
 # bench/instructions and bench/scale run them.
 
-# The peers are linked statically, as the library is, so that nobody pays for
-# the indirect calls of shared libraries.
-function(micro_program name)
-    add_executable(${name} ${name}.c)
-    target_compile_definitions(${name} PRIVATE _GNU_SOURCE)
-    target_link_libraries(${name} PRIVATE ${ARGN})
-    set_target_properties(${name} PROPERTIES C_STANDARD 11)
-endfunction()
+set(micro_libev ${LIBEV} m)
+set(micro_libevent ${LIBEVENT})
+set(micro_libuv ${LIBUV} Threads::Threads ${CMAKE_DL_LIBS} rt)
+set(micro_asyncore asyncore)
 
-micro_program(pipes_raw)
-micro_program(pipes_asyncore asyncore)
-micro_program(reply_asyncore asyncore)
+program(pipes_epoll)
+foreach(library asyncore libev libevent libuv)
+    program(pipes_${library} ${micro_${library}})
+endforeach()
+
+foreach(library asyncore libevent libuv)
+    program(reply_${library} ${micro_${library}})
+endforeach()
+
+# The kernel, and the clock, that the libraries and the C library's stubs are
+# stood in for by: see kernel.h and timers.h.
+set(wrapped epoll_ctl epoll_wait epoll_pwait recv read readv send sendmsg write
+    writev fcntl fcntl64 ioctl getsockopt setsockopt getsockname getpeername
+    malloc calloc realloc)
+list(TRANSFORM wrapped PREPEND "-Wl,--wrap=")
+add_library(kernel OBJECT ${CMAKE_CURRENT_LIST_DIR}/kernel.c)
+target_compile_definitions(kernel PRIVATE _GNU_SOURCE)
+foreach(library asyncore libev libevent libuv)
+    program(scale_${library} kernel ${micro_${library}})
+    target_link_options(scale_${library} PRIVATE ${wrapped})
+    program(timers_${library} ${micro_${library}})
+    target_link_options(timers_${library} PRIVATE -Wl,--wrap=clock_gettime)
+endforeach()

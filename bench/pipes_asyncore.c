@@ -1,6 +1,7 @@
 /*
  * pipes_asyncore.c - the ring with plain dispatchers, which read with
- * asyncore_recv. Its timeouts are lazy by themselves: see pipes.h.
+ * asyncore_recv. Its timeouts are lazy by themselves, so that timeout and lazy
+ * are the same: see pipes.h.
  */
 #include "pipes.h"
 
@@ -60,7 +61,7 @@ int main(int argc, char **argv)
 {
     reader *all = open_pipes(argc, argv, sizeof *all, offsetof(reader, end));
     const asyncore_handlers *handlers = &plain_reader;
-    bool timeout = is_mode("timeout");
+    bool timeout = is_mode("timeout") || is_mode("lazy");
     int i;
 
     if (is_mode("toggle"))

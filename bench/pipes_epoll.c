@@ -1,12 +1,13 @@
 /*
- * pipes_raw.c - the ring by epoll(7) alone, written for this one purpose: the
+ * pipes_epoll.c - the ring by epoll(7) alone, written for this one purpose: the
  * handler is inlined into the loop, and there is nothing general about it.
  * What a library costs is what it takes more than this.
  *
  * toggle: interest is noted, and the kernel told before the wait where it
  * differs from what it was told last. timeout: all have the same timeout, so
  * those that were active last are at the end of a list, which the wait's
- * timeout is taken from the head of. See pipes.h.
+ * timeout is taken from the head of. lazy: the time is noted, and all are looked
+ * at once a minute. See pipes.h.
  */
 #include "pipes.h"
 
@@ -95,19 +96,34 @@ static int until_timeout(void)
     return (int)left;
 }
 
+/* Every so often all would be looked at. */
+static int until_looked_at(void)
+{
+    static int64_t at;
+
+    if (at == 0)
+        at = now + IDLE_MS;
+    if (at <= now)
+        die("idle");
+    return (int)(at - now);
+}
+
 /* Once for each mode, which is known when this is compiled. */
 static inline __attribute__((always_inline)) void loop(bool toggle,
-                                                       bool timeout)
+                                                       bool timeout, bool lazy)
 {
     for (;;) {
         struct epoll_event events[BATCH];
         int i, n;
         if (toggle)
             tell_changes();
-        n = epoll_wait(epoll, events, BATCH, timeout ? until_timeout() : -1);
+        n = epoll_wait(epoll, events, BATCH,
+                       timeout ? until_timeout()
+                       : lazy  ? until_looked_at()
+                               : -1);
         if (n < 0 && errno != EINTR)
             die("epoll_wait");
-        if (timeout)
+        if (timeout || lazy)
             now = clock_ms();
         for (i = 0; i < n; i++) {
             watched *w = events[i].data.ptr;
@@ -119,6 +135,8 @@ static inline __attribute__((always_inline)) void loop(bool toggle,
             }
             if (timeout)
                 was_active(w);
+            if (lazy)
+                w->active = now;
             if (pass_on(&w->end, take(&w->end)))
                 return;
         }
@@ -139,11 +157,13 @@ int main(int argc, char **argv)
     }
     start_pipes();
     if (is_mode("plain"))
-        loop(false, false);
+        loop(false, false, false);
     else if (is_mode("toggle"))
-        loop(true, false);
+        loop(true, false, false);
     else if (is_mode("timeout"))
-        loop(false, true);
+        loop(false, true, false);
+    else if (is_mode("lazy"))
+        loop(false, false, true);
     else
         usage(argv[0]);
     return 0;
