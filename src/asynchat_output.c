@@ -70,17 +70,21 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
 /* Sends what is in c. -1, routed. */
 static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
 {
+    bool full = c->size >= asynchat__self(d)->limit;
     ssize_t n = 0;
 
-    if (d->connected) {
+    if (d->connected)
         n = ASYNCORE__HANDLER(d, send)(d, c->data, c->size);
-        if ((size_t)n == c->size) {
-            c->size = 0;
-            asyncore__active(d);
-            return 0;
-        }
+    if ((size_t)n == c->size) {
+        c->size = 0;
+        asyncore__gave(d, n);
+    } else if (send_rest(d, c, n) < 0) {
+        return -1;
     }
-    return send_rest(d, c, n);
+    /* A handler that saw this with asyncore_queued waits for handle_drain. */
+    if (full)
+        asyncore__output_full(d);
+    return 0;
 }
 
 static int uncork(asyncore_dispatcher *d)
