@@ -117,7 +117,9 @@ int main(void)
     int fd = server_listen(0, 0);
 
     if (config == NULL ||
-        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) < 0 ||
+        event_config_set_flag(config,
+                              EVENT_BASE_FLAG_NOLOCK |
+                                  EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) < 0 ||
         (base = event_base_new_with_config(config)) == NULL ||
         evconnlistener_new(base, accepted, NULL, LEV_OPT_CLOSE_ON_FREE, 0,
                            fd) == NULL)

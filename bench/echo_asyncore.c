@@ -10,7 +10,6 @@
 
 #include <asyncore.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -68,23 +67,37 @@ static void serve(int fd)
         server_fail("asyncore");
 }
 
-static void *thread(void *arg)
+typedef struct worker {
+    int number, listener;
+} worker;
+
+static void *work(void *arg)
 {
-    serve((int)(intptr_t)arg);
+    worker *w = arg;
+
+    server_pin(w->number);
+    serve(w->listener);
     return NULL;
 }
 
 int main(int argc, char **argv)
 {
-    int threads = argc > 1 ? atoi(argv[1]) : 1;
-    int listener = server_listen(0, threads > 1), port;
+    int threads = argc > 1 ? atoi(argv[1]) : 1, i;
+    int listener = server_listen(0, threads > 1);
+    int port = server_announce(listener);
+    worker *workers = calloc((size_t)threads, sizeof *workers);
     pthread_t id;
 
-    port = server_announce(listener);
-    for (; threads > 1; threads--)
-        if (pthread_create(&id, NULL, thread,
-                           (void *)(intptr_t)server_listen(port, 1)) != 0)
+    if (workers == NULL)
+        server_fail("calloc");
+    for (i = 1; i < threads; i++) {
+        workers[i].number = i;
+        workers[i].listener = server_listen(port, 1);
+        if (pthread_create(&id, NULL, work, &workers[i]) != 0)
             server_fail("pthread_create");
+    }
+    if (threads > 1)
+        server_pin(0);
     serve(listener);
     return 0;
 }

@@ -113,7 +113,9 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "pullup") == 0)
         received = received_pullup;
     if (config == NULL ||
-        event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) < 0 ||
+        event_config_set_flag(config,
+                              EVENT_BASE_FLAG_NOLOCK |
+                                  EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) < 0 ||
         (base = event_base_new_with_config(config)) == NULL ||
         evconnlistener_new(base, accepted, NULL, LEV_OPT_CLOSE_ON_FREE, 0,
                            fd) == NULL)

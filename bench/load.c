@@ -2,21 +2,25 @@
  * load.c - the client that loads the servers of the benchmarks, on epoll(7).
  *
  *     load MODE PORT [-p PID] [-c CONNECTIONS] [-s SIZE] [-d DEPTH]
- *          [-n COUNT] [-w WARM-UP]
+ *          [-n COUNT] [-w WARM-UP] [-t MILLISECONDS]
  *
  * echo       each connection has DEPTH messages of SIZE bytes under way; COUNT
- *            of all are measured. A message is a line.
+ *            of all are measured, fewer where the time is over before. A message
+ *            is a line.
  * churn      COUNT times, CONNECTIONS at once: connect, a message, its echo,
  *            close.
  * broadcast  COUNT times: a line from one connection, and what it makes the
  *            server send, SIZE bytes, has come on all of them.
  * hold       each connection sends a message, gets its echo, and says nothing
- *            more until standard input ends.
+ *            more until standard input has a line, or ends.
+ * late       each connection sends what it can of DEPTH messages, and waits for
+ *            a line before it reads; when all has come back, it waits for
+ *            another one.
  *
  * Prints "NAME VALUE" lines: count, seconds, and cpu, the processor seconds
  * that PID, the server, has used meanwhile, the kernel's part included. What
  * comes before, connecting and the warm-up, is not measured. Every echo is
- * compared with what was sent. It ends after two minutes whatever happens.
+ * compared with what was sent. Nothing takes longer than two minutes.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,7 +41,6 @@ typedef struct connection {
     size_t at;      /* bytes of the message that is coming */
     size_t unsent;  /* bytes that are due */
     size_t sent_at; /* bytes of the message that is being sent */
-    size_t answers; /* whole messages that came */
 } connection;
 
 typedef struct moment {
@@ -46,8 +49,9 @@ typedef struct moment {
 
 static int port, connections = 1;
 static size_t size = 64, depth = 1, count = 1000, warm_up;
+static double time_limit = TIME_LIMIT;
 static clockid_t server_clock;
-static int has_server;
+static int has_server, compared = 1;
 
 static connection *all;
 static int poller;
@@ -172,7 +176,7 @@ static void transmit(connection *c)
 }
 
 /* Returns how many messages have come to their end. */
-static size_t receive(connection *c, int compared)
+static size_t receive(connection *c)
 {
     size_t whole = 0;
     ssize_t n;
@@ -191,7 +195,6 @@ static size_t receive(connection *c, int compared)
         whole += c->at / size;
         c->at %= size;
     } while (n == (ssize_t)sizeof buffer);
-    c->answers += whole;
     return whole;
 }
 
@@ -204,25 +207,33 @@ static int wait_for(struct epoll_event *events)
     return n;
 }
 
+/* Sends and receives until so many messages have come. */
+static void await(int messages)
+{
+    struct epoll_event events[BATCH];
+    int i, n;
+
+    while (messages > 0) {
+        n = wait_for(events);
+        for (i = 0; i < n; i++) {
+            connection *c = events[i].data.ptr;
+            transmit(c);
+            messages -= (int)receive(c);
+        }
+    }
+}
+
 /* Opens connections from..to, each of which sends a message and gets it. */
 static void greet(int from, int to)
 {
-    struct epoll_event events[BATCH];
-    int i, n, left = to - from;
+    int i;
 
     for (i = from; i < to; i++) {
         open_connection(&all[i]);
         all[i].unsent = size;
         transmit(&all[i]);
     }
-    while (left > 0) {
-        n = wait_for(events);
-        for (i = 0; i < n; i++) {
-            connection *c = events[i].data.ptr;
-            transmit(c);
-            left -= (int)receive(c, 1);
-        }
-    }
+    await(to - from);
 }
 
 /* Few enough at a time for any backlog. */
@@ -246,32 +257,44 @@ static void leave(void)
     reset_connection(&all[0]);
 }
 
+/* Whole messages for c to send, up to wanted. */
+static void start(connection *c, size_t *to_start, size_t wanted)
+{
+    size_t n = wanted < *to_start ? wanted : *to_start;
+
+    *to_start -= n;
+    c->unsent += n * size;
+    transmit(c);
+}
+
 static void echo(void)
 {
     struct epoll_event events[BATCH];
-    size_t done = 0;
+    size_t to_start = count + warm_up, left = to_start, done = 0;
     moment begun;
     int i, n;
 
     greet_all();
     begun = now();
-    for (i = 0; i < connections; i++) {
-        all[i].unsent = depth * size;
-        transmit(&all[i]);
-    }
-    while (done < count + warm_up) {
+    for (i = 0; i < connections; i++)
+        start(&all[i], &to_start, depth);
+    while (left > 0) {
         size_t before = done;
         n = wait_for(events);
         for (i = 0; i < n; i++) {
             connection *c = events[i].data.ptr;
-            size_t whole = receive(c, 1);
+            size_t whole = receive(c);
             done += whole;
-            c->unsent += whole * size;
-            transmit(c);
+            left -= whole;
+            start(c, &to_start, whole);
         }
         if (before < warm_up && done >= warm_up) {
             warm_up = done;
             begun = now();
+        }
+        if (seconds(CLOCK_MONOTONIC) > begun.wall + time_limit) {
+            left -= to_start;
+            to_start = 0;
         }
     }
     report(done - warm_up, begun);
@@ -294,7 +317,7 @@ static void churn(void)
         for (i = 0; i < n; i++) {
             connection *c = events[i].data.ptr;
             transmit(c);
-            if (receive(c, 1) == 0)
+            if (receive(c) == 0)
                 continue;
             close(c->fd);
             if (++done == warm_up)
@@ -313,18 +336,9 @@ static void churn(void)
 /* Has one of the channels send a line; all of them get a message. */
 static void trigger(connection *c, int channels)
 {
-    struct epoll_event events[BATCH];
-    int i, n;
-
     c->unsent = 1;
     transmit(c);
-    while (channels > 0) {
-        n = wait_for(events);
-        for (i = 0; i < n; i++) {
-            transmit(events[i].data.ptr);
-            channels -= (int)receive(events[i].data.ptr, 0);
-        }
-    }
+    await(channels);
 }
 
 static void broadcast(void)
@@ -333,6 +347,7 @@ static void broadcast(void)
     size_t done;
     int i;
 
+    compared = 0;
     memset(stream, '\n', BUFFER);
     for (i = 0; i < connections; i++) {
         open_connection(&all[i]);
@@ -350,14 +365,41 @@ static void broadcast(void)
         reset_connection(&all[i]);
 }
 
+/* Tells the benchmark, and waits for its word. */
+static void pause_here(const char *state)
+{
+    printf("%s\n", state);
+    fflush(stdout);
+    alarm(TIME_LIMIT);
+    while (getchar() != '\n' && !feof(stdin))
+        ;
+}
+
 static void hold(void)
 {
     greet_all();
-    printf("held %d\n", connections);
-    fflush(stdout);
-    alarm(0);
-    while (read(STDIN_FILENO, buffer, sizeof buffer) > 0)
-        ;
+    pause_here("held");
+    leave();
+}
+
+static void late(void)
+{
+    struct epoll_event events[BATCH];
+    int i, n, left = connections * (int)depth;
+
+    for (i = 0; i < connections; i++) {
+        open_connection(&all[i]);
+        all[i].unsent = depth * size;
+    }
+    /* Until nothing has moved for a while. */
+    while ((n = epoll_wait(poller, events, BATCH, 200)) > 0)
+        for (i = 0; i < n; i++)
+            transmit(events[i].data.ptr);
+    pause_here("blocked");
+    for (i = 0; i < connections; i++)
+        left -= (int)receive(&all[i]);
+    await(left);
+    pause_here("held");
     leave();
 }
 
@@ -365,7 +407,7 @@ static void parse(int argc, char **argv)
 {
     int option;
 
-    while ((option = getopt(argc, argv, "p:c:s:d:n:w:")) != -1) {
+    while ((option = getopt(argc, argv, "p:c:s:d:n:w:t:")) != -1) {
         size_t value = strtoul(optarg, NULL, 10);
         switch (option) {
         case 'p':
@@ -379,6 +421,7 @@ static void parse(int argc, char **argv)
         case 'd': depth = value; break;
         case 'n': count = value; break;
         case 'w': warm_up = value; break;
+        case 't': time_limit = (double)value / 1000; break;
         default: exit(2);
         }
     }
@@ -392,7 +435,8 @@ int main(int argc, char **argv)
     } modes[] = { { "echo", echo },
                   { "churn", churn },
                   { "broadcast", broadcast },
-                  { "hold", hold } };
+                  { "hold", hold },
+                  { "late", late } };
     size_t i;
 
     if (argc < 3) {

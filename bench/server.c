@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,22 @@ int server_accept(int fd)
     if (accepted < 0 && errno != EAGAIN)
         server_fail("accept");
     return accepted;
+}
+
+void server_pin(int number)
+{
+    cpu_set_t allowed, one;
+    int i, left;
+
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        server_fail("sched_getaffinity");
+    left = number % CPU_COUNT(&allowed);
+    for (i = 0; !CPU_ISSET(i, &allowed) || left-- > 0; i++)
+        ;
+    CPU_ZERO(&one);
+    CPU_SET(i, &one);
+    if (sched_setaffinity(0, sizeof one, &one) < 0)
+        server_fail("sched_setaffinity");
 }
 
 unsent *server_keep(int fd, const char *data, size_t size)

@@ -29,6 +29,10 @@ int server_announce(int fd);
 /* The next connection, non-blocking, or -1 when there is none. */
 int server_accept(int fd);
 
+/* Keeps the calling thread, the number-th of the program, on a core of its
+   own, of those that the program may use. */
+void server_pin(int number);
+
 /* Prints what and errno, and ends the program. */
 _Noreturn void server_fail(const char *what);
 
