@@ -776,8 +776,9 @@ ASYNCORE_API void asyncore_map_free(asyncore_map *map);
  * could use or free.
  *
  * EMFILE, ENFILE, ENOMEM, ENOSPC: the map is as it was, but for the calls, and
- * it may be called again. Without it asyncore_poll and asyncore_loop fail with ECHILD where
- * the library was built without NDEBUG, and with it disturb the parent.
+ * it may be called again. A child that forgets it disturbs its parent; where
+ * the library was built for debugging (without NDEBUG) asyncore_poll and
+ * asyncore_loop return -1 and ECHILD instead.
  */
 ASYNCORE_API int asyncore_map_after_fork(asyncore_map *map);
 

@@ -1316,7 +1316,7 @@ static void wait_failed(void **state)
 static void elsewhere(void **state)
 {
     static const fault functions[] = {
-        FAULT_malloc,        FAULT_calloc,    FAULT_realloc, FAULT_close,
+        FAULT_malloc,        FAULT_calloc,    FAULT_realloc,
 #ifdef ASYNCORE_HAVE_EPOLL
         FAULT_epoll_create1, FAULT_epoll_ctl,
 #endif

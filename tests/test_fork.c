@@ -644,7 +644,7 @@ static void worker_for_each_connection(void **state)
 
 /* ---- Other threads ----------------------------------------------------- */
 
-enum { FORKS = 40, AHEAD = 200 };
+enum { FORKS = 25, AHEAD = 200 };
 
 /* Held while nothing is to be had from the threads. */
 static pthread_mutex_t pause_lock = PTHREAD_MUTEX_INITIALIZER;
