@@ -100,13 +100,12 @@ int main(int argc, char **argv)
 {
     reader *all = open_pipes(argc, argv, sizeof *all, offsetof(reader, end));
     bool timeout = is_mode("timeout") || is_mode("heap") || is_mode("readd");
-    event_callback_fn handle = is_mode("plain") || is_mode("toggle0") ? plain
-                               : is_mode("toggle") || is_mode("toggle1")
-                                   ? toggle
-                               : is_mode("readd") ? readd
-                               : is_mode("lazy")  ? lazy
-                               : timeout          ? plain
-                                                  : NULL;
+    event_callback_fn handle = is_mode("plain")    ? plain
+                               : is_mode("toggle") ? toggle
+                               : is_mode("readd")  ? readd
+                               : is_mode("lazy")   ? lazy
+                               : timeout           ? plain
+                                                   : NULL;
     int i;
 
     if (handle == NULL)

@@ -13,7 +13,7 @@ typedef struct connection {
 } connection;
 
 static struct ev_loop *loop;
-static connection **all;
+static void **all; /* of connection */
 
 static void echo(struct ev_loop *l, ev_io *io, int events)
 {
@@ -41,10 +41,10 @@ static void add(int i, int fd, size_t timer)
 {
     connection *c = malloc(sizeof *c + timer);
 
-    if (all == NULL)
-        all = calloc((size_t)count, sizeof(connection *));
-    if (c == NULL || all == NULL)
+    if (c == NULL)
         die("malloc");
+    if (all == NULL)
+        all = new_index();
     all[i] = c;
     ev_io_init(&c->io, echo, fd, EV_READ);
     ev_io_start(loop, &c->io);
@@ -69,13 +69,17 @@ static void turn_once(void)
 
 static void toggle(int i)
 {
-    ev_io_stop(loop, &all[i]->io);
-    ev_io_start(loop, &all[i]->io);
+    connection *c = all[i];
+
+    ev_io_stop(loop, &c->io);
+    ev_io_start(loop, &c->io);
 }
 
 static void set_timeout(int i)
 {
-    ev_timer_again(loop, all[i]->timer);
+    connection *c = all[i];
+
+    ev_timer_again(loop, c->timer);
 }
 
 int main(int argc, char **argv)

@@ -48,9 +48,7 @@ static void keep(int i, void *connection)
     if (connection == NULL)
         die("new");
     if (all == NULL)
-        all = calloc((size_t)count, sizeof(void *));
-    if (all == NULL)
-        die("calloc");
+        all = new_index();
     all[i] = connection;
 }
 

@@ -71,8 +71,9 @@ static void echo_tcp(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 static void *new_connection(int i, size_t size)
 {
     if (all == NULL)
-        all = calloc((size_t)count, sizeof(void *));
-    if (all == NULL || (all[i] = malloc(size)) == NULL)
+        all = new_index();
+    all[i] = malloc(size);
+    if (all[i] == NULL)
         die("malloc");
     return all[i];
 }
