@@ -70,15 +70,20 @@ int asynchat__uncork(asyncore_dispatcher *d)
     asyncore_map *map = d->map;
     struct asyncore__cork *c = map->cork;
     asyncore__ref ref;
+    bool full;
     ssize_t n;
 
     if (!has_cork(d))
         return 0;
+    full = c->size >= asynchat__self(d)->limit;
     /* Sending may fail and run handlers: the cork is out of their reach. */
     map->cork = NULL;
     ref = asyncore__ref_to(d);
     n = asyncore__output_send(d, output_of(asynchat__self(d)), c->data,
                               c->size);
+    /* A handler that saw this with asyncore_queued waits for handle_drain. */
+    if (n >= 0 && full)
+        asyncore__output_full(d);
     free(map->cork);
     c->owner = NULL;
     c->size = 0;

@@ -23,6 +23,12 @@ void asyncore__output_queued(asyncore_dispatcher *d, asyncore__output output)
     set_queued(d, *output.queue != NULL);
 }
 
+void asyncore__output_full(asyncore_dispatcher *d)
+{
+    d->flow = 1;
+    set_queued(d, true);
+}
+
 int asyncore__output_lost(asyncore_dispatcher *d, bool cut)
 {
     if (cut)

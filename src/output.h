@@ -48,6 +48,10 @@ int asyncore__output_lost(asyncore_dispatcher *d, bool cut);
 /* After something was added to the queue: has it sent, and minds the limit. */
 void asyncore__output_queued(asyncore_dispatcher *d, asyncore__output output);
 
+/* What was to be sent has been up to the limit, though none of it may have had
+   to be queued: has handle_drain run from the loop. */
+void asyncore__output_full(asyncore_dispatcher *d);
+
 /* handle_write: sends from the queue. handle_drain where it is due. */
 void asyncore__output_flush(asyncore_dispatcher *d, asyncore__output output);
 

@@ -1135,6 +1135,72 @@ static void gathered_in_order(void **state)
     finish(c, peer);
 }
 
+static void echo_within_limit(asynchat *chat, const void *data, size_t size)
+{
+    chatter_frame(chat, data, size);
+    asynchat_push(chat, "0123456789", 10);
+    if (asyncore_queued(&chat->dispatcher) >= chat->limit)
+        asyncore_set_readable(&chat->dispatcher, false);
+}
+
+static void go_on(asyncore_dispatcher *d)
+{
+    chatter_drain(d);
+    asyncore_set_readable(d, true);
+}
+
+/* Who pauses at the limit is told to go on, also where what was gathered found
+   room in the kernel at once. */
+static void gathered_up_to_the_limit(void **state)
+{
+    static const asynchat_handlers handlers = {
+        .dispatcher = { .handle_drain = go_on },
+        .handle_frame = echo_within_limit,
+    };
+    world *w = world_of(state);
+    char answers[50];
+    int peer;
+    chatter *c = chatter_pair(w, &handlers, &peer);
+
+    c->chat.limit = 20;
+    asynchat_set_terminator(&c->chat, "\n", 1);
+    peer_write(peer, "a\nb\nc\nd\ne\n", 10);
+    run_turns(w->map, 10);
+    assert_string_equal(c->text, "[a][b]<drain>[c][d]<drain>[e]");
+    assert_int_equal(peer_read(peer, answers, sizeof answers), 50);
+    finish(c, peer);
+}
+
+static void push_and_shut(asynchat *chat, const void *data, size_t size)
+{
+    chatter_frame(chat, data, size);
+    asynchat_push(chat, "0123456789", 10);
+    asyncore_set_readable(&chat->dispatcher, false);
+    asyncore_shutdown(&chat->dispatcher);
+}
+
+/* The same for who shuts it there: an orderly end, by both sides. */
+static void gathered_and_shut(void **state)
+{
+    static const asynchat_handlers handlers = {
+        .dispatcher = { .handle_drain = go_on, .handle_close = chatter_close },
+        .handle_frame = push_and_shut,
+    };
+    world *w = world_of(state);
+    char answer[11];
+    int peer;
+    chatter *c = chatter_tcp(w, &handlers, &peer);
+
+    c->chat.limit = 10;
+    asynchat_set_terminator(&c->chat, "\n", 1);
+    peer_write(peer, "a\n", 2);
+    shutdown(peer, SHUT_WR);
+    run_until(w->map, c->closed > 0);
+    assert_string_equal(c->text, "[a]<drain><close 0>");
+    assert_int_equal(peer_read(peer, answer, sizeof answer), 10);
+    close(peer);
+}
+
 /* Twenty pieces that waited go out together. */
 static void pieces_in_one_call(void **state)
 {
@@ -1355,6 +1421,8 @@ int main(void)
         HERE(half_close),
         HERE(steady_state),
         HERE(gathered_in_order),
+        HERE(gathered_up_to_the_limit),
+        HERE(gathered_and_shut),
         HERE(pieces_in_one_call),
         HERE(goodbye),
         HERE(gathered_and_nested),
