@@ -1171,6 +1171,36 @@ static void gathered_up_to_the_limit(void **state)
     finish(c, peer);
 }
 
+static void push_and_shut(asynchat *chat, const void *data, size_t size)
+{
+    chatter_frame(chat, data, size);
+    asynchat_push(chat, "0123456789", 10);
+    asyncore_set_readable(&chat->dispatcher, false);
+    asyncore_shutdown(&chat->dispatcher);
+}
+
+/* The same for who shuts it there: an orderly end, by both sides. */
+static void gathered_and_shut(void **state)
+{
+    static const asynchat_handlers handlers = {
+        .dispatcher = { .handle_drain = go_on, .handle_close = chatter_close },
+        .handle_frame = push_and_shut,
+    };
+    world *w = world_of(state);
+    char answer[11];
+    int peer;
+    chatter *c = chatter_tcp(w, &handlers, &peer);
+
+    c->chat.limit = 10;
+    asynchat_set_terminator(&c->chat, "\n", 1);
+    peer_write(peer, "a\n", 2);
+    shutdown(peer, SHUT_WR);
+    run_until(w->map, c->closed > 0);
+    assert_string_equal(c->text, "[a]<drain><close 0>");
+    assert_int_equal(peer_read(peer, answer, sizeof answer), 10);
+    close(peer);
+}
+
 /* Twenty pieces that waited go out together. */
 static void pieces_in_one_call(void **state)
 {
@@ -1392,6 +1422,7 @@ int main(void)
         HERE(steady_state),
         HERE(gathered_in_order),
         HERE(gathered_up_to_the_limit),
+        HERE(gathered_and_shut),
         HERE(pieces_in_one_call),
         HERE(goodbye),
         HERE(gathered_and_nested),
