@@ -105,6 +105,7 @@ void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
     }
     if (d->connecting) {
         if (d->naming) {
+            /* Whoever is naming has an extra. NOLINTNEXTLINE */
             d->extra->naming->ready(d);
             return;
         }

@@ -44,6 +44,7 @@ static inline bool asyncore__active(asyncore_dispatcher *d)
     if (d->apart) {
         if (!asyncore__in_map(d))
             return false;
+        /* Apart, but in its map: it has one. NOLINTNEXTLINE */
         d->extra->active = d->map->now;
     }
     return true;

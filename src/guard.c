@@ -253,6 +253,7 @@ static bool has_changed(const asyncore__probe *probe,
     return now->received != before->received || now->sent != before->sent ||
            now->accepted != before->accepted || now->empty != before->empty ||
            d->map->serial != probe->serial ||
+           /* Its bytes then and now. NOLINTNEXTLINE */
            memcmp(d, &probe->before, sizeof *d) != 0;
 }
 

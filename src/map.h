@@ -69,6 +69,7 @@ typedef struct asyncore__slow {
     char name[64]; /* whose that was */
 } asyncore__slow;
 
+/* By subject, for there are few of them. NOLINTNEXTLINE */
 struct asyncore_map {
     const asyncore__poller_class *backend;
     asyncore__poller *poller;
