@@ -103,7 +103,6 @@ static void calm(asyncore_dispatcher *d, record *r)
     d->throttled = 0;
     r->masked = 0;
     r->count = 0;
-    r->pause_ms = 0;
 }
 
 /* It has one try. */
@@ -231,6 +230,7 @@ void asyncore__guard_begin(asyncore_dispatcher *d, const asyncore__ref *ref,
         r->count = 0;
         r->ready = (unsigned char)ready;
         r->interest = d->interest;
+        /* It is the first of others. */
         if (!d->throttled)
             r->pause_ms = 0;
     }

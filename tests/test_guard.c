@@ -404,6 +404,52 @@ static void reading_goes_on(void **state)
     assert_int_equal(m.lines, 1);
 }
 
+/* And what was not watched is watched at once. */
+static void writing_goes_on_after_it(void **state)
+{
+    (void)state;
+    h.handle_read = echo;
+    join(&h);
+    asyncore_set_writable(d, true);
+    turns(SPIN);
+    tell("hello", 5);
+    assert_int_equal(turn_takes(), 0);
+    assert_int_equal(turn_takes(), 0);
+    assert_int_equal(m.reads, 1);
+    assert_int_equal(m.writes, SPIN + 1);
+}
+
+/* A change between two events, and the next spin is a first one. */
+static void from_the_beginning(void **state)
+{
+    char data[16];
+
+    (void)state;
+    join(&idle);
+    tell("x", 1);
+    turns(SPIN + 12);
+    assert_int_equal(recv(d->fd, data, sizeof data, 0), 1);
+    assert_int_equal(asyncore_poll(map, 5000), 0);
+    assert_int_equal(asyncore_poll(map, 5000), 0);
+    tell("x", 1);
+    m.reads = 0;
+    turns(SPIN);
+    assert_backs_off(&m.reads);
+}
+
+/* Interested in what never comes, it would be told of its end for ever. */
+static void one_with_an_eye_on_expt(void **state)
+{
+    (void)state;
+    h.handle_expt = only_count_accept;
+    join(&h);
+    close(m.peer);
+    m.peer = -1;
+    turns(SPIN);
+    assert_backs_off(&m.reads);
+    assert_int_equal(m.accepts, 0);
+}
+
 static void others_go_on(void **state)
 {
     static member other;
@@ -716,6 +762,40 @@ static void stopped(void **state)
     assert_int_equal(turn_takes(), 10);
 }
 
+/* What a stop has left unserved was ready none the less. */
+static void stop_every_other_time(asyncore_dispatcher *dispatcher)
+{
+    bool odd = ++self(dispatcher)->writes % 2;
+
+    /* A change, so that it is not caught itself. */
+    asyncore_set_readable(dispatcher, odd);
+    if (!odd)
+        asyncore_stop(map);
+}
+
+static void left_over_by_a_stop(void **state)
+{
+    static member others[2];
+
+    (void)state;
+    memset(others, 0, sizeof others);
+    h.handle_write = stop_every_other_time;
+    /* One of them is served before it. */
+    join_as(&others[0], &h, SOCK_STREAM);
+    join(&idle);
+    join_as(&others[1], &h, SOCK_STREAM);
+    asyncore_set_writable(d, true);
+    for (int i = 0; i < 2; i++)
+        asyncore_set_writable(&others[i].dispatcher, true);
+    turns(4 * SPIN);
+    assert_int_equal(m.lines, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(others[i].lines, 0);
+        asyncore_close(&others[i].dispatcher);
+        close(others[i].peer);
+    }
+}
+
 /* ---- Who is not caught -------------------------------------------------- */
 
 static void a_busy_echo(void **state)
@@ -764,6 +844,29 @@ static void read_one_itself(asyncore_dispatcher *dispatcher)
     (void)recv(dispatcher->fd, &byte, 1, 0);
 }
 
+/* Having spun before, too. */
+static void read_one_in_time(asyncore_dispatcher *dispatcher)
+{
+    if (self(dispatcher)->reads < SPIN + 2)
+        self(dispatcher)->reads++;
+    else
+        read_one_itself(dispatcher);
+}
+
+static void own_reading_at_last(void **state)
+{
+    (void)state;
+    h.handle_read = read_one_in_time;
+    join(&h);
+    tell("hello", 5);
+    turns(SPIN + 4);
+    assert_int_equal(m.reads, SPIN + 2);
+    assert_int_equal(turn_takes(), 40);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(turn_takes(), 0);
+    assert_int_equal(m.reads, SPIN + 2 + 5);
+}
+
 static void own_reading(void **state)
 {
     char data[5 * SPIN] = "";
@@ -802,6 +905,74 @@ static void own_datagrams(void **state)
         assert_int_equal(turn_takes(), 0);
     }
     assert_int_equal(m.reads, 3 * SPIN);
+    assert_int_equal(m.lines, 0);
+}
+
+static asyncore_address listen_with(void (*accept_one)(asyncore_dispatcher *))
+{
+    asyncore_address at;
+
+    h.handle_accept = accept_one;
+    assert_int_equal(asyncore_dispatcher_init(d, &h, -1, map), 0);
+    assert_int_equal(asyncore_listen_on(d, "127.0.0.1:0", 16), 0);
+    assert_int_equal(asyncore_getsockname(d, &at), 0);
+    return at;
+}
+
+/* One that comes and goes, without TIME_WAIT. */
+static void visit(const asyncore_address *at)
+{
+    struct linger now = { 1, 0 };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(connect(fd, &at->any, at->size), 0);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(fd);
+}
+
+static void accept_itself(asyncore_dispatcher *dispatcher)
+{
+    self(dispatcher)->accepts++;
+    close(accept(dispatcher->fd, NULL, NULL));
+}
+
+static void own_accepting(void **state)
+{
+    asyncore_address at;
+
+    (void)state;
+    at = listen_with(accept_itself);
+    for (int i = 0; i < 2 * SPIN; i++) {
+        visit(&at);
+        turns(1);
+    }
+    assert_int_equal(m.accepts, 2 * SPIN);
+    assert_int_equal(m.lines, 0);
+}
+
+static void accept_into_the_map(asyncore_dispatcher *dispatcher)
+{
+    asyncore_dispatcher client;
+
+    self(dispatcher)->accepts++;
+    if (asyncore_dispatcher_init(&client, &idle,
+                                 accept(dispatcher->fd, NULL, NULL), map) == 0)
+        asyncore_close(&client);
+}
+
+/* With more of them waiting. */
+static void own_accepting_of_many(void **state)
+{
+    asyncore_address at;
+
+    (void)state;
+    at = listen_with(accept_into_the_map);
+    visit(&at);
+    for (int i = 0; i < 2 * SPIN; i++) {
+        visit(&at);
+        turns(1);
+    }
+    assert_int_equal(m.accepts, 2 * SPIN);
     assert_int_equal(m.lines, 0);
 }
 
@@ -882,18 +1053,20 @@ static void empty_datagrams(void **state)
     assert_int_equal(m.lines, 0);
 }
 
-/* A thousand times, but the loop slept between. */
+/* A thousand times, but there was nothing between. */
 static void now_and_then(void **state)
 {
+    char data[2];
 
     (void)state;
-    h.handle_read = read_one_itself;
-    join(&h);
+    join(&idle);
     for (int i = 0; i < 3 * SPIN; i++) {
         tell("x", 1);
         turns(1);
+        assert_int_equal(recv(d->fd, data, sizeof data, 0), 1);
         assert_int_equal(asyncore_poll(map, 0), 0);
     }
+    assert_int_equal(m.reads, 3 * SPIN);
     assert_int_equal(m.lines, 0);
 }
 
@@ -935,7 +1108,7 @@ static void timers(void **state)
     assert_int_equal(m.lines, 0);
 }
 
-/* Its wish changes all the time. */
+/* It, or somebody else, changes its mind all the time. */
 static void toggle(asyncore_dispatcher *dispatcher)
 {
     self(dispatcher)->writes++;
@@ -944,10 +1117,41 @@ static void toggle(asyncore_dispatcher *dispatcher)
 
 static void one_that_changes(void **state)
 {
-
     (void)state;
     h.handle_write = toggle;
     join(&h);
+    asyncore_set_writable(d, true);
+    turns(3 * SPIN);
+    assert_int_equal(m.writes, 3 * SPIN);
+    assert_int_equal(m.lines, 0);
+}
+
+static void one_that_is_changed(void **state)
+{
+    (void)state;
+    join(&idle);
+    asyncore_set_writable(d, true);
+    for (int i = 0; i < 3 * SPIN; i++) {
+        asyncore_set_readable(d, i % 2);
+        turns(1);
+    }
+    assert_int_equal(m.writes, 3 * SPIN);
+    assert_int_equal(m.lines, 0);
+}
+
+static asyncore_handlers steps[2];
+
+static void change_class(asyncore_dispatcher *dispatcher)
+{
+    asyncore_set_handlers(dispatcher, &steps[++self(dispatcher)->writes % 2]);
+}
+
+static void a_state_machine(void **state)
+{
+    (void)state;
+    steps[0] = steps[1] = idle;
+    steps[0].handle_write = steps[1].handle_write = change_class;
+    join(&steps[0]);
     asyncore_set_writable(d, true);
     turns(3 * SPIN);
     assert_int_equal(m.writes, 3 * SPIN);
@@ -994,6 +1198,9 @@ int main(void)
         TEST(a_transport_that_waits),
         TEST(more_than_a_turn_serves),
         TEST(reading_goes_on),
+        TEST(writing_goes_on_after_it),
+        TEST(from_the_beginning),
+        TEST(one_with_an_eye_on_expt),
         TEST(others_go_on),
         TEST(beside_a_busy_one),
         TEST(a_reader_that_wakes_up),
@@ -1008,10 +1215,14 @@ int main(void)
         TEST(meddling),
         TEST(nested),
         TEST(stopped),
+        TEST(left_over_by_a_stop),
         TEST(a_busy_echo),
         TEST(a_byte_a_turn),
         TEST(own_reading),
+        TEST(own_reading_at_last),
         TEST(own_datagrams),
+        TEST(own_accepting),
+        TEST(own_accepting_of_many),
         TEST(own_writing),
         TEST(own_reading_of_a_file),
         TEST(empty_datagrams),
@@ -1019,6 +1230,8 @@ int main(void)
         TEST(once_a_frame),
         TEST(timers),
         TEST(one_that_changes),
+        TEST(one_that_is_changed),
+        TEST(a_state_machine),
         TEST(no_memory),
     };
 

@@ -336,6 +336,27 @@ static void accepted_and_closed(void **state)
     assert_int_equal(stats_now().closed, 2);
 }
 
+/* Closed behind the library's back, and found by who has its number next. */
+static void closed_unseen(void **state)
+{
+    asyncore_dispatcher next;
+    int pair[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    join(&sloth);
+    assert_int_equal(dup2(pair[0], d->fd), d->fd);
+    assert_int_equal(asyncore_dispatcher_init(&next, &sloth, d->fd, map), 0);
+    assert_int_equal(stats_now().closed, 0);
+    turns(1);
+    assert_int_equal(d->fd, -1);
+    assert_int_equal(stats_now().closed, 1);
+    asyncore_close(&next);
+    assert_int_equal(stats_now().closed, 2);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 /* The counters of the map that it was in are none of its business. */
 static void out_of_its_map(void **state)
 {
@@ -423,6 +444,11 @@ static void quick_read(asyncore_dispatcher *dispatcher)
     char data[16];
 
     (void)asyncore_recv(dispatcher, data, sizeof data);
+}
+
+static void quick_write(asyncore_dispatcher *dispatcher)
+{
+    asyncore_set_writable(dispatcher, false);
 }
 
 static void one_of_two(void **state)
@@ -621,6 +647,32 @@ static void closed_by_its_report(void **state)
     assert_int_equal(asyncore_map_count(map), 0);
 }
 
+static void log_slowly(asyncore_dispatcher *dispatcher, const char *message,
+                       const char *type)
+{
+    note_line(dispatcher, message, type);
+    clock_advance(70 * CLOCK_MS);
+}
+
+/* Who reads is slow, and the log is, but who writes is not. */
+static void the_report_takes_time(void **state)
+{
+    static const asyncore_handlers verbose = {
+        .handle_read = slow_read,
+        .handle_write = quick_write,
+        .log_info = log_slowly,
+    };
+
+    (void)state;
+    join(&verbose);
+    time_it(60);
+    assert_int_equal(write(m.peer, "x", 1), 1);
+    asyncore_set_writable(d, true);
+    turns(1);
+    assert_int_equal(lines, 1);
+    assert_line("slow: dispatcher.handle_read held the loop for 60 ms");
+}
+
 static void free_the_map(asyncore_dispatcher *dispatcher)
 {
     (void)dispatcher;
@@ -716,6 +768,7 @@ int main(void)
         TEST(bytes_of_files),
         TEST(bytes_of_datagrams),
         TEST(accepted_and_closed),
+        TEST(closed_unseen),
         TEST(out_of_its_map),
         TEST(longer_than_the_limit),
         TEST(not_asked_for),
@@ -727,6 +780,7 @@ int main(void)
         TEST(a_timeout),
         TEST(nested),
         TEST(closed_by_its_report),
+        TEST(the_report_takes_time),
         TEST(map_freed_by_a_handler),
         TEST(two_readings_a_turn),
         TEST(any_limit),
