@@ -505,10 +505,8 @@ void asyncore_close(asyncore_dispatcher *d)
 {
     if (d == NULL || d->handlers == NULL)
         return;
-    if (d->evicted) {
-        count_end(d);
+    if (d->evicted)
         asyncore__map_unevict(d);
-    }
     /* What release frees may be the user's, who is not to queue more. */
     d->shut = 1;
     d->base->release(d);

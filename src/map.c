@@ -85,6 +85,8 @@ static void evict(asyncore_dispatcher *d)
     asyncore_map *map = d->map;
 
     asyncore__map_remove(d);
+    if (d->connected && d->stream)
+        map->counters.closed++;
     d->fd = -1;
     d->connected = d->connecting = d->accepting = 0;
     d->evicted = 1;
