@@ -383,6 +383,7 @@ struct asyncore_dispatcher {
     unsigned finishing : 1;   /* handle_stop is due when its input is read */
     unsigned apart : 1;       /* in no map, or has an extra: see extra.h */
     unsigned throttled : 1;   /* it spun: see guard.c */
+    unsigned custom : 1;      /* its class is: see asyncore__classify */
     unsigned char interest;   /* what it wants to wait for */
     unsigned char registered; /* what its poller was last told */
     const asyncore_handlers *handlers;

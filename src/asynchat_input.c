@@ -495,8 +495,7 @@ static void receive(parser *p, char *buffer)
     size_t held = chat->matched;
     ssize_t n;
 
-    n = ASYNCORE__HANDLER(d, recv)(d, buffer + held,
-                                   ASYNCHAT__BUFFER_SIZE - held);
+    n = asyncore__take(d, buffer + held, ASYNCHAT__BUFFER_SIZE - held);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return;
     if (n <= 0) {
@@ -549,7 +548,7 @@ static void parse_held(parser *p)
 /* After asynchat_close_when_done. */
 static void discard(asyncore_dispatcher *d, char *buffer)
 {
-    ssize_t n = ASYNCORE__HANDLER(d, recv)(d, buffer, ASYNCHAT__BUFFER_SIZE);
+    ssize_t n = asyncore__take(d, buffer, ASYNCHAT__BUFFER_SIZE);
 
     /* No sign of life, for it is not waited for. */
     if (n > 0)

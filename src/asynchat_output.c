@@ -74,7 +74,7 @@ static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
     ssize_t n = 0;
 
     if (d->connected)
-        n = ASYNCORE__HANDLER(d, send)(d, c->data, c->size);
+        n = asyncore__give(d, c->data, c->size);
     if ((size_t)n == c->size) {
         c->size = 0;
         asyncore__gave(d, n);

@@ -112,22 +112,37 @@ static void set_interest(asyncore_dispatcher *d, unsigned mask)
 static bool is_plain(const asyncore_dispatcher *d)
 {
     return d->connected && d->stream && !d->apart && !d->asked && !d->closing &&
-           !d->lost && !d->eof && !d->held && !d->muted && !d->throttled;
+           !d->lost && !d->eof && !d->held && !d->muted && !d->throttled &&
+           !d->custom;
 }
 
-void asyncore__update(asyncore_dispatcher *d)
+static void update_plain(asyncore_dispatcher *d)
 {
-    if (is_plain(d)) {
-        d->interest =
-            (unsigned char)wish(d, d->reading, d->writing || d->queued);
-        asyncore__map_touch(d);
-        return;
-    }
+    d->interest = ASYNCORE__WATCH | (d->reading ? POLLIN : 0) |
+                  (d->writing | d->queued ? POLLOUT : 0);
+    asyncore__map_touch(d);
+}
+
+ASYNCORE__COLD static void update_other(asyncore_dispatcher *d)
+{
     /* Those that are asked will be, before the next wait. */
     if (asyncore__in_map(d) &&
         (is_over(d) || d->connecting ||
          (d->handlers->readable == NULL && d->handlers->writable == NULL)))
         set_interest(d, interest(d, d->reading, d->writing || d->queued));
+}
+
+static inline void update(asyncore_dispatcher *d)
+{
+    if (is_plain(d))
+        update_plain(d);
+    else
+        update_other(d);
+}
+
+void asyncore__update(asyncore_dispatcher *d)
+{
+    update(d);
 }
 
 /* Puts the class's predicates, if it has any; false if d has gone since. */
@@ -189,16 +204,25 @@ bool asyncore_writable(asyncore_dispatcher *d)
 void asyncore_set_readable(asyncore_dispatcher *d, bool readable)
 {
     d->reading = readable;
-    asyncore__update(d);
+    update(d);
 }
 
 void asyncore_set_writable(asyncore_dispatcher *d, bool writable)
 {
     d->writing = writable;
-    asyncore__update(d);
+    update(d);
 }
 
 /* ---- Coming into being ------------------------------------------------- */
+
+/* Custom are those that do not read by recv(2) and write by send(2) alone, or
+   look out for urgent data. */
+void asyncore__classify(asyncore_dispatcher *d)
+{
+    d->custom = ASYNCORE__HANDLER(d, recv) != asyncore__recv ||
+                ASYNCORE__HANDLER(d, send) != asyncore__send ||
+                d->handlers->handle_expt != NULL;
+}
 
 int asyncore__init_empty(asyncore_dispatcher *d, const asyncore__class *base,
                          const asyncore_handlers *handlers, asyncore_map *map)
@@ -211,6 +235,7 @@ int asyncore__init_empty(asyncore_dispatcher *d, const asyncore__class *base,
     d->reading = 1;
     d->handlers = handlers;
     d->base = base;
+    asyncore__classify(d);
     return 0;
 }
 
@@ -342,11 +367,13 @@ int asyncore_set_handlers(asyncore_dispatcher *d,
     const asyncore_handlers *before = d->handlers;
 
     d->handlers = handlers;
+    asyncore__classify(d);
     if (asyncore__in_map(d))
         d->map->ask_again = true;
     if (asyncore__in_map(d) && asyncore__needs_asking(d)) {
         if (!d->asked && asyncore__map_ask(d) < 0) {
             d->handlers = before;
+            asyncore__classify(d);
             return -1;
         }
         return 0;

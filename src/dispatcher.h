@@ -67,6 +67,9 @@ void asyncore__disown(asyncore_dispatcher *d, bool retired, bool freed);
    fd, under its own number. fd stays open. */
 int asyncore__take_over(asyncore_dispatcher *d, int fd);
 
+/* Its class is new: what it has of its own is noted. */
+void asyncore__classify(asyncore_dispatcher *d);
+
 /* Whether its class is to be asked before every wait. */
 bool asyncore__needs_asking(const asyncore_dispatcher *d);
 
@@ -113,11 +116,28 @@ static inline ssize_t asyncore__sent(asyncore_dispatcher *d, ssize_t n)
     return n;
 }
 
+/* The transport: recv and send as the class has them. */
+static inline ssize_t asyncore__take(asyncore_dispatcher *d, void *data,
+                                     size_t size)
+{
+    if (d->custom)
+        return ASYNCORE__HANDLER(d, recv)(d, data, size);
+    return asyncore__sock_recv(d->fd, data, size);
+}
+
+static inline ssize_t asyncore__give(asyncore_dispatcher *d, const void *data,
+                                     size_t size)
+{
+    if (d->custom)
+        return ASYNCORE__HANDLER(d, send)(d, data, size);
+    return asyncore__sock_send(d->fd, data, size);
+}
+
 /* The bytes that the transport took, or -1, routed. d is connected. */
 static inline ssize_t asyncore__transmit(asyncore_dispatcher *d,
                                          const void *data, size_t size)
 {
-    return asyncore__sent(d, ASYNCORE__HANDLER(d, send)(d, data, size));
+    return asyncore__sent(d, asyncore__give(d, data, size));
 }
 
 /* The same, of any d, and for classes without a queue. */

@@ -157,27 +157,41 @@ ASYNCORE__COLD int asyncore__ended(asyncore_dispatcher *d)
     return 0;
 }
 
-ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
+/* What became of a read, which returned n: n, or -1, routed. */
+static inline ssize_t took(asyncore_dispatcher *d, ssize_t n)
 {
-    ssize_t n;
+    if (n > 0) {
+        asyncore__received(d, n);
+        return n;
+    }
+    if (n < 0)
+        return asyncore__io_failed(d, errno);
+    if (d->stream)
+        return asyncore__ended(d);
+    asyncore__passed_empty(d);
+    return 0;
+}
 
+ASYNCORE__COLD static ssize_t recv_other(asyncore_dispatcher *d, void *data,
+                                         size_t size)
+{
     if (!is_open(d))
         return not_open(d);
     if (size == 0 || d->eof)
         return 0;
-    n = ASYNCORE__HANDLER(d, recv)(d, data, size);
-    if (n > 0)
-        asyncore__received(d, n);
-    else if (n < 0)
-        return asyncore__io_failed(d, errno);
-    else if (d->stream)
-        return asyncore__ended(d);
-    else
-        asyncore__passed_empty(d);
-    return n;
+    return took(d, ASYNCORE__HANDLER(d, recv)(d, data, size));
 }
 
-ssize_t asyncore_send(asyncore_dispatcher *d, const void *data, size_t size)
+ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
+{
+    /* Bits of one word, and one test for them. */
+    if (!d->connected || d->eof || d->custom || size == 0)
+        return recv_other(d, data, size);
+    return took(d, asyncore__sock_recv(d->fd, data, size));
+}
+
+ASYNCORE__COLD static ssize_t send_other(asyncore_dispatcher *d,
+                                         const void *data, size_t size)
 {
     if (!d->connecting && !is_open(d))
         return not_open(d);
@@ -185,6 +199,13 @@ ssize_t asyncore_send(asyncore_dispatcher *d, const void *data, size_t size)
         errno = ESHUTDOWN;
         return -1;
     }
+    return d->base->send(d, data, size);
+}
+
+ssize_t asyncore_send(asyncore_dispatcher *d, const void *data, size_t size)
+{
+    if (!d->connected || d->shut)
+        return send_other(d, data, size);
     return d->base->send(d, data, size);
 }
 

@@ -148,22 +148,12 @@ int asyncore__sock_connect(int fd, const struct sockaddr *address,
     return -1;
 }
 
-ssize_t asyncore__sock_recv(int fd, void *data, size_t size)
-{
-    return recv(fd, data, size, 0);
-}
-
 ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
                                 struct sockaddr *peer, socklen_t *peer_size)
 {
     ssize_t n;
     RETRY(n, recvfrom(fd, data, size, 0, peer, peer_size));
     return n;
-}
-
-ssize_t asyncore__sock_send(int fd, const void *data, size_t size)
-{
-    return send(fd, data, size, MSG_NOSIGNAL);
 }
 
 ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces, unsigned short count)

@@ -40,13 +40,20 @@ int asyncore__sock_connect(int fd, const struct sockaddr *address,
 
 /* For descriptors that do not block, whose calls no signal interrupts: an
    EINTR would be passed on, and means what EAGAIN does. */
-ssize_t asyncore__sock_recv(int fd, void *data, size_t size);
-ssize_t asyncore__sock_send(int fd, const void *data, size_t size);
+static inline ssize_t asyncore__sock_recv(int fd, void *data, size_t size)
+{
+    return recv(fd, data, size, 0);
+}
+
+/* No send raises SIGPIPE. */
+static inline ssize_t asyncore__sock_send(int fd, const void *data, size_t size)
+{
+    return send(fd, data, size, MSG_NOSIGNAL);
+}
 
 ssize_t asyncore__sock_recvfrom(int fd, void *data, size_t size,
                                 struct sockaddr *peer, socklen_t *peer_size);
 
-/* No send raises SIGPIPE. */
 ssize_t asyncore__sock_sendv(int fd, struct iovec *pieces,
                              unsigned short count);
 ssize_t asyncore__sock_sendto(int fd, const void *data, size_t size,
