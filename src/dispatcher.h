@@ -161,7 +161,7 @@ void asyncore__provide(asyncore_map *map);
 /* A descriptor has come back. */
 void asyncore__fed(asyncore_map *map);
 
-/* Bounds timeout by the end of the wait, if there is one. */
+/* Bounds timeout by the end of the wait, which there is. */
 int asyncore__starved_timeout(asyncore_map *map, int timeout);
 
 /* ---- timeout.c: of a d that has extra->frame set ----------------------- */

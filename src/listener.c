@@ -85,11 +85,8 @@ void asyncore__fed(asyncore_map *map)
 
 int asyncore__starved_timeout(asyncore_map *map, int timeout)
 {
-    int64_t left;
+    int64_t left = map->resume_at - asyncore__now();
 
-    if (map->resume_at == 0)
-        return timeout;
-    left = map->resume_at - asyncore__now();
     if (left <= 0) {
         map->resume_at = 0;
         map->refuse = true;

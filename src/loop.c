@@ -85,11 +85,12 @@ static void tell_those(asyncore_map *map)
 static void tell_changes(asyncore_map *map)
 {
     /* What asyncore_stop or the turn around this one has left. */
-    tell_those(map);
-    if (map->telling == ASYNCORE__END) {
-        map->telling = map->changed;
-        map->changed = ASYNCORE__END;
-    }
+    if (map->telling != ASYNCORE__END)
+        tell_those(map);
+    if (map->changed == ASYNCORE__END || map->telling != ASYNCORE__END)
+        return;
+    map->telling = map->changed;
+    map->changed = ASYNCORE__END;
     tell_those(map);
 }
 
@@ -166,11 +167,13 @@ static bool prepare(asyncore_map *map, int *timeout)
 {
     int64_t resume_at;
 
-    *timeout = asyncore__starved_timeout(map, *timeout);
+    if (map->resume_at != 0)
+        *timeout = asyncore__starved_timeout(map, *timeout);
     resume_at = map->resume_at;
-    if (map->evicted != NULL)
+    if (map->evicted != NULL) {
         *timeout = 0;
-    asyncore__end_evicted(map);
+        asyncore__end_evicted(map);
+    }
     ask_all(map);
     tell_changes(map);
     /* The last one may have been closed by its predicate. */
@@ -232,6 +235,23 @@ static asyncore_map *enter_loop(asyncore_map *map)
     return map;
 }
 
+/* A turn, of a map that is held and not to stop. */
+static int enter_turn(asyncore_map *map, int timeout)
+{
+    int served = 0;
+
+    asyncore__map_enter(map);
+    if (is_busy(map))
+        served = turn(map, timeout);
+    else
+        woken(map); /* or another loop would find it ready for ever */
+    asyncore__map_leave(map);
+    asyncore__map_reap(map);
+    /* It may be one inside another, in a predicate. */
+    map->ask_again = true;
+    return served;
+}
+
 int asyncore_poll(asyncore_map *map, int timeout_ms)
 {
     int served = 0;
@@ -241,17 +261,8 @@ int asyncore_poll(asyncore_map *map, int timeout_ms)
         return -1;
     asyncore__map_hold(map);
     asyncore__map_reap(map);
-    if (!map->stopping) {
-        asyncore__map_enter(map);
-        if (is_busy(map))
-            served = turn(map, timeout_ms);
-        else
-            woken(map); /* or another loop would find it ready for ever */
-        asyncore__map_leave(map);
-        asyncore__map_reap(map);
-        /* In a predicate, perhaps. */
-        map->ask_again = true;
-    }
+    if (!map->stopping)
+        served = enter_turn(map, timeout_ms);
     leave(map);
     return served;
 }
@@ -266,7 +277,7 @@ int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
     asyncore__map_hold(map);
     asyncore__map_reap(map);
     while (served >= 0 && count != 0 && !map->stopping && is_busy(map)) {
-        served = asyncore_poll(map, timeout_ms);
+        served = enter_turn(map, timeout_ms);
         if (count > 0)
             count--;
     }

@@ -209,38 +209,16 @@ void asyncore_map_free(asyncore_map *map)
     asyncore__signals_clear(map);
     asyncore__map_hold(map);
     asyncore_close_all(map);
-    /* It is there still, for it is held here. NOLINTNEXTLINE */
     asyncore__map_release(map);
 }
 
-void asyncore__map_hold(asyncore_map *map)
+void asyncore__map_end(asyncore_map *map)
 {
-    map->holds++;
-}
-
-void asyncore__map_release(asyncore_map *map)
-{
-    bool last = map->holds == 1 && map->depth == 0;
-
-    if (last && map->doomed)
-        asyncore_close_all(map);
-    map->holds--;
-    if (last && map->doomed)
-        destroy(map);
-}
-
-void asyncore__map_enter(asyncore_map *map)
-{
-    map->depth++;
-}
-
-void asyncore__map_leave(asyncore_map *map)
-{
-    map->depth--;
-    if (map->doomed && map->depth == 0 && map->holds == 0) {
-        asyncore__map_hold(map);
-        asyncore__map_release(map);
-    }
+    if (map->depth > 0 || map->holds > 0)
+        return;
+    asyncore__map_hold(map);
+    asyncore_close_all(map);
+    destroy(map);
 }
 
 static bool take_out(asyncore_dispatcher **link, asyncore_dispatcher *d)
@@ -432,7 +410,7 @@ void asyncore__map_unretire(asyncore_dispatcher *d)
     d->retired = 0;
 }
 
-void asyncore__map_reap(asyncore_map *map)
+void asyncore__map_free_retired(asyncore_map *map)
 {
     asyncore_dispatcher *d;
 

@@ -231,15 +231,42 @@ void asyncore__map_renew(asyncore_map *map);
    changed. */
 int asyncore__map_reopen(asyncore_map *map);
 
+/* The map is doomed: it ends, if nobody is in it any more. */
+void asyncore__map_end(asyncore_map *map);
+
 /* Around every handler, so that nothing is freed under it; the map stays. */
-void asyncore__map_enter(asyncore_map *map);
-void asyncore__map_leave(asyncore_map *map);
+static inline void asyncore__map_enter(asyncore_map *map)
+{
+    map->depth++;
+}
+
+static inline void asyncore__map_leave(asyncore_map *map)
+{
+    map->depth--;
+    if (map->doomed)
+        asyncore__map_end(map);
+}
 
 /* Around a loop or a turn: the map stays until it is released. */
-void asyncore__map_hold(asyncore_map *map);
-void asyncore__map_release(asyncore_map *map);
+static inline void asyncore__map_hold(asyncore_map *map)
+{
+    map->holds++;
+}
+
+static inline void asyncore__map_release(asyncore_map *map)
+{
+    map->holds--;
+    if (map->doomed)
+        asyncore__map_end(map);
+}
+
+void asyncore__map_free_retired(asyncore_map *map);
 
 /* handle_free for all that are due, unless a handler is running. */
-void asyncore__map_reap(asyncore_map *map);
+static inline void asyncore__map_reap(asyncore_map *map)
+{
+    if (map->retired != NULL)
+        asyncore__map_free_retired(map);
+}
 
 #endif

@@ -207,25 +207,31 @@ static int wait_and_translate(asyncore__poller *p, int timeout,
     return n;
 }
 
+static int wait_for_others(asyncore__poller *p, int timeout,
+                           asyncore__event *events, int capacity)
+{
+    int n;
+
+    if (kernel_fills_in_ours())
+        n = epoll_wait(p->epoll, (struct epoll_event *)(void *)events, capacity,
+                       timeout);
+    else
+        n = wait_and_translate(p, timeout, events, capacity);
+    return n < 0 && errno == EINTR ? 0 : n;
+}
+
 static int wait_for(asyncore__poller *p, int timeout, asyncore__event *events,
                     int capacity)
 {
-    int n = 0, files = 0;
+    int n, files;
 
-    if (p->asked > 0) {
-        files = report_files(p, events, capacity);
-        events += files;
-        capacity -= files;
-        timeout = 0;
-    }
-    if (capacity > 0 && kernel_fills_in_ours())
-        n = epoll_wait(p->epoll, (struct epoll_event *)(void *)events, capacity,
-                       timeout);
-    else if (capacity > 0)
-        n = wait_and_translate(p, timeout, events, capacity);
-    if (n < 0)
-        return files > 0 || errno == EINTR ? files : -1;
-    return files + n;
+    if (p->asked == 0)
+        return wait_for_others(p, timeout, events, capacity);
+    files = report_files(p, events, capacity);
+    if (files == capacity)
+        return files;
+    n = wait_for_others(p, 0, events + files, capacity - files);
+    return n < 0 ? files : files + n;
 }
 
 static int watch_epoll(int outer, int epoll)

@@ -152,12 +152,12 @@ void asyncore_timer_cancel(asyncore_timer *timer)
         take_out(timer->map, timer);
 }
 
-int asyncore__timers_timeout(const asyncore_map *map, int timeout)
+int asyncore__timers_bound(const asyncore_map *map, int timeout)
 {
     int64_t left;
 
-    if (map->timers == NULL || timeout == 0)
-        return timeout;
+    if (timeout == 0)
+        return 0;
     left = map->timers->when - asyncore__now();
     if (left <= 0)
         return 0;
@@ -167,13 +167,6 @@ int asyncore__timers_timeout(const asyncore_map *map, int timeout)
     return timeout < 0 || timeout > left ? (int)left : timeout;
 }
 
-void asyncore__timers_wake(asyncore_map *map)
-{
-    map->timed = map->timers != NULL;
-    if (map->timed)
-        map->now = asyncore__now();
-}
-
 /* The next beat after now; those between are left out. */
 static void set_again(asyncore_map *map, asyncore_timer *timer, int64_t now)
 {
@@ -181,7 +174,7 @@ static void set_again(asyncore_map *map, asyncore_timer *timer, int64_t now)
     add(map, timer);
 }
 
-void asyncore__timers_run(asyncore_map *map, uint64_t last)
+void asyncore__timers_run_due(asyncore_map *map, uint64_t last)
 {
     int64_t now = map->now;
     asyncore_timer *timer;
@@ -194,7 +187,6 @@ void asyncore__timers_run(asyncore_map *map, uint64_t last)
         timer->fn(timer->arg);
         asyncore__lap(map, NULL, NULL, "a timer");
     }
-    map->timed = false;
 }
 
 void asyncore__timers_clear(asyncore_map *map)

@@ -29,15 +29,32 @@ void asyncore__timer_set(asyncore_timer *timer, asyncore_map *map, int64_t when,
                          void (*fn)(void *arg), void *arg);
 
 /* After a wait: what time it is, if anybody has to know. */
-void asyncore__timers_wake(asyncore_map *map);
+static inline void asyncore__timers_wake(asyncore_map *map)
+{
+    map->timed = map->timers != NULL;
+    if (map->timed)
+        (void)asyncore__timers_now(map);
+}
+
+int asyncore__timers_bound(const asyncore_map *map, int timeout);
 
 /* timeout (milliseconds, -1: for ever), bounded by the first timer. */
-int asyncore__timers_timeout(const asyncore_map *map, int timeout);
+static inline int asyncore__timers_timeout(const asyncore_map *map, int timeout)
+{
+    return map->timers != NULL ? asyncore__timers_bound(map, timeout) : timeout;
+}
+
+void asyncore__timers_run_due(asyncore_map *map, uint64_t last);
 
 /* Calls those that were due after the wait, of those that were set when
    map->timer_order was last: one that is set in a turn has to wait for the
    next. */
-void asyncore__timers_run(asyncore_map *map, uint64_t last);
+static inline void asyncore__timers_run(asyncore_map *map, uint64_t last)
+{
+    if (map->timers != NULL)
+        asyncore__timers_run_due(map, last);
+    map->timed = false;
+}
 
 /* None is set any more. */
 void asyncore__timers_clear(asyncore_map *map);

@@ -5,7 +5,6 @@
  * is made or the kernel is asked for something.
  */
 #include "wakeup.h"
-#include "map.h"
 #include "sock.h"
 #include "stats.h"
 
@@ -76,12 +75,6 @@ static void take(asyncore_map *map)
         map->calls = NULL;
     }
     pthread_mutex_unlock(&map->lock);
-}
-
-void asyncore__calls_resume(asyncore_map *map)
-{
-    if (map->due != NULL)
-        asyncore_wakeup(map);
 }
 
 void asyncore__calls_run(asyncore_map *map)

@@ -5,6 +5,8 @@
 #ifndef ASYNCORE__WAKEUP_H
 #define ASYNCORE__WAKEUP_H
 
+#include "map.h"
+
 #include <asyncore.h>
 
 bool asyncore__calls_pending(asyncore_map *map);
@@ -14,7 +16,11 @@ void asyncore__calls_run(asyncore_map *map);
 
 /* Before a wait: those that an asyncore_stop among them left over, or that
    are behind the one which runs this turn, are made in this turn. */
-void asyncore__calls_resume(asyncore_map *map);
+static inline void asyncore__calls_resume(asyncore_map *map)
+{
+    if (map->due != NULL)
+        asyncore_wakeup(map);
+}
 
 /* Drops them. */
 void asyncore__calls_clear(asyncore_map *map);
