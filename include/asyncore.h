@@ -373,6 +373,7 @@ struct asyncore_dispatcher {
     unsigned primed : 1;      /* has input of its own, as if readable */
     unsigned held : 1;        /* its class takes no input now */
     unsigned serving : 1;     /* its class is being given input */
+    unsigned corking : 1;     /* what it pushes is gathered in its map's cork */
     unsigned draining : 1;    /* asynchat_close_when_done */
     unsigned blocking : 1;    /* gets its blocking mode back when closed */
     unsigned sigpipe : 1;     /* write(2) to it may raise SIGPIPE */

@@ -7,6 +7,7 @@
 #include "output.h"
 
 #include <asynchat.h>
+#include <stdlib.h>
 
 static inline asynchat *asynchat__self(asyncore_dispatcher *d)
 {
@@ -25,8 +26,20 @@ void asynchat__read(asyncore_dispatcher *d);
 void asynchat__drop_input(asynchat *chat);
 
 /* A buffer of BUFFER_SIZE bytes of the map, to be given back; NULL: ENOMEM. */
-char *asynchat__take_buffer(asyncore_map *map);
-void asynchat__give_buffer(asyncore_map *map, char *buffer);
+static inline char *asynchat__take_buffer(asyncore_map *map)
+{
+    char *buffer = map->receive_buffer;
+
+    map->receive_buffer = NULL;
+    return buffer != NULL ? buffer : malloc(ASYNCHAT__BUFFER_SIZE);
+}
+
+static inline void asynchat__give_buffer(asyncore_map *map, char *buffer)
+{
+    if (map->receive_buffer != NULL)
+        free(map->receive_buffer);
+    map->receive_buffer = buffer;
+}
 
 /* ---- asynchat_deadline.c ------------------------------------------------ */
 
@@ -40,7 +53,7 @@ void asynchat__frame_late(asyncore_dispatcher *d);
 /* ---- asynchat_output.c -------------------------------------------------- */
 
 struct asyncore__cork {
-    const asyncore_dispatcher *owner; /* NULL: free; size == 0 then */
+    bool corked; /* it has an owner; size == 0 otherwise */
     size_t size;
     char data[ASYNCHAT__BUFFER_SIZE];
 };
@@ -51,9 +64,24 @@ ssize_t asynchat__send(asyncore_dispatcher *d, const void *data, size_t size);
 size_t asynchat__queued(const asyncore_dispatcher *d);
 int asynchat__shutdown(asyncore_dispatcher *d);
 
+/* The map's; NULL: ENOMEM. */
+struct asyncore__cork *asynchat__new_cork(asyncore_map *map);
+
 /* Around d's being given input: what is pushed between the two is sent at the
    end, which may run handlers. */
-void asynchat__begin_input(asyncore_dispatcher *d);
+static inline void asynchat__begin_input(asyncore_dispatcher *d)
+{
+    struct asyncore__cork *c = d->map->cork;
+
+    d->serving = 1;
+    if (c == NULL)
+        c = asynchat__new_cork(d->map);
+    if (c != NULL && !c->corked) {
+        c->corked = true;
+        d->corking = 1;
+    }
+}
+
 void asynchat__end_input(asyncore_dispatcher *d);
 
 /* Drops everything. */

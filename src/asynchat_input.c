@@ -88,21 +88,6 @@ void asynchat__drop_input(asynchat *chat)
     chat->matched = 0;
 }
 
-char *asynchat__take_buffer(asyncore_map *map)
-{
-    char *buffer = map->receive_buffer;
-
-    map->receive_buffer = NULL;
-    return buffer != NULL ? buffer : malloc(ASYNCHAT__BUFFER_SIZE);
-}
-
-void asynchat__give_buffer(asyncore_map *map, char *buffer)
-{
-    if (map->receive_buffer != NULL)
-        free(map->receive_buffer);
-    map->receive_buffer = buffer;
-}
-
 /* ---- Terminators -------------------------------------------------------- */
 
 /* No byte is lacking: such a frame needs no input to end. */
@@ -172,28 +157,54 @@ const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
 
 /* ---- Finding the delimiter ---------------------------------------------- */
 
-/* As memmem(3). By the delimiter's last byte, with memchr, which is the
-   fastest search there is; data full of that byte, by memmem. */
+/* The search for the delimiter is for its last byte, with memchr, which is the
+   fastest there is. */
+static bool ends_here(const char *at, const char *delimiter, size_t before)
+{
+    return at[0] == delimiter[0] &&
+           (before < 2 || memcmp(at, delimiter, before) == 0);
+}
+
+/* find, when that byte was met by itself. Data full of it is memmem's. */
+static const char *find_on(const char *data, const char *end,
+                           const char *delimiter, size_t size)
+{
+    const size_t before = size - 1;
+    const char *at = data;
+    int false_alarms;
+
+    for (false_alarms = 0; false_alarms < 16; false_alarms++) {
+        if ((size_t)(end - at) < size)
+            return NULL;
+        at =
+            memchr(at + before, delimiter[before], (size_t)(end - at) - before);
+        if (at == NULL)
+            return NULL;
+        at -= before;
+        if (ends_here(at, delimiter, before))
+            return at;
+        at++;
+    }
+    return memmem(at, (size_t)(end - at), delimiter, size);
+}
+
+/* As memmem(3). */
 static const char *find(const char *data, const char *end,
                         const char *delimiter, size_t size)
 {
     const size_t before = size - 1;
-    const char *at = data + before;
-    int false_alarms = 16;
+    const char *at;
 
-    while (at < end) {
-        at = memchr(at, delimiter[before], (size_t)(end - at));
-        if (at == NULL)
-            return NULL;
-        at -= before;
-        if (*at == *delimiter && memcmp(at, delimiter, before) == 0)
-            return at;
-        at++;
-        if (--false_alarms == 0)
-            return memmem(at, (size_t)(end - at), delimiter, size);
-        at += before;
-    }
-    return NULL;
+    if ((size_t)(end - data) < size)
+        return NULL;
+    at =
+        memchr(data + before, delimiter[before], (size_t)(end - data) - before);
+    if (at == NULL)
+        return NULL;
+    at -= before;
+    return ends_here(at, delimiter, before)
+               ? at
+               : find_on(at + 1, end, delimiter, size);
 }
 
 /* How many bytes of the delimiter, not all, the data ends with:
@@ -224,7 +235,7 @@ static const asynchat_handlers *class_of(const asynchat *chat)
 
 static bool is_here(const parser *p)
 {
-    return asyncore__deref(&p->ref) != NULL;
+    return asyncore__is_there(&p->ref);
 }
 
 static void collect(asynchat *chat, const char *data, size_t size)
@@ -487,27 +498,43 @@ static bool deliver_unfinished(parser *p)
     return deliver_slice(p, chat->delimiter, matched);
 }
 
+ASYNCORE__COLD static void receive_failed(parser *p, ssize_t n)
+{
+    asyncore_dispatcher *d = &p->chat->dispatcher;
+    int error = errno;
+
+    if (n < 0 && (error == EAGAIN || error == EWOULDBLOCK))
+        return;
+    /* Another error may be survived. */
+    if ((n == 0 || asyncore__is_disconnect(error)) && !deliver_unfinished(p))
+        return;
+    if (n == 0)
+        (void)asyncore__ended(d);
+    else
+        (void)asyncore__io_failed(d, error);
+}
+
+/* What the parser has not taken, as it is to pause, say, is for later. */
+static void keep_rest(parser *p)
+{
+    asynchat *chat = p->chat;
+
+    if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
+        (void)out_of_memory(p);
+    else
+        chat->dispatcher.primed = p->at < p->end || is_due(chat);
+}
+
 /* One read from the transport. */
 static void receive(parser *p, char *buffer)
 {
     asynchat *chat = p->chat;
     asyncore_dispatcher *d = &chat->dispatcher;
     size_t held = chat->matched;
-    ssize_t n;
+    ssize_t n = asyncore__take(d, buffer + held, ASYNCHAT__BUFFER_SIZE - held);
 
-    n = asyncore__take(d, buffer + held, ASYNCHAT__BUFFER_SIZE - held);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return;
     if (n <= 0) {
-        int error = errno;
-        /* Another error may be survived. */
-        if ((n == 0 || asyncore__is_disconnect(error)) &&
-            !deliver_unfinished(p))
-            return;
-        if (n == 0)
-            (void)asyncore__ended(d);
-        else
-            (void)asyncore__io_failed(d, error);
+        receive_failed(p, n);
         return;
     }
     if (held > 0)
@@ -516,12 +543,10 @@ static void receive(parser *p, char *buffer)
     p->at = buffer;
     p->end = buffer + held + n;
     asyncore__received(d, n);
-    if (!(has_deadline(d) ? parse_in_time(p) : parse(p)) || d->draining)
+    if (!(has_deadline(d) ? parse_in_time(p) : parse(p)))
         return;
-    if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
-        (void)out_of_memory(p);
-    else
-        d->primed = p->at < p->end || is_due(chat);
+    if ((p->at < p->end || chat->delimiter == NULL) && !d->draining)
+        keep_rest(p);
 }
 
 /* What was left when reading paused. */
@@ -580,10 +605,21 @@ static void give_input(asyncore_dispatcher *d, parser *p)
     asynchat__give_buffer(map, buffer);
 }
 
+/* After input: whether more of it is waited for. */
+static void settle(asyncore_dispatcher *d)
+{
+    const asynchat *chat = asynchat__self(d);
+    bool held = chat->delimiter == NULL && chat->mode == SPENT && !d->draining;
+
+    if (d->held != held || d->primed || d->eof) {
+        d->held = held;
+        asyncore__update(d);
+    }
+}
+
 void asynchat__read(asyncore_dispatcher *d)
 {
     parser p = { .ref = asyncore__ref_to(d), .chat = asynchat__self(d) };
-    bool held;
 
     /* Input for one that is being given input, from a nested asyncore_poll:
        later, lest it come out of order. */
@@ -594,13 +630,8 @@ void asynchat__read(asyncore_dispatcher *d)
     }
     asynchat__begin_input(d);
     give_input(d, &p);
-    d = asyncore__deref(&p.ref);
-    if (d == NULL)
+    if (!is_here(&p))
         return;
-    held = !d->draining && p.chat->delimiter == NULL && p.chat->mode == SPENT;
-    if (d->held != held || d->primed || d->eof) {
-        d->held = held;
-        asyncore__update(d);
-    }
+    settle(d);
     asynchat__end_input(d);
 }

@@ -3,9 +3,10 @@
  *
  * What is pushed while a channel is given input goes into the map's cork,
  * which is sent in one call when the input is used up. The cork has one owner
- * at a time, from the beginning of its input to the end: a channel that is not
- * it, as in a nested asyncore_poll, does without. For the owner, what is in
- * the cork comes before its queue, which is empty for as long as it is not.
+ * at a time, from the beginning of its input to the end, who is d->corking and
+ * in the map for as long: another channel, as in a nested asyncore_poll, does
+ * without. For the owner, what is in the cork comes before its queue, which is
+ * empty for as long as it is not.
  */
 #include "asynchat_impl.h"
 
@@ -23,18 +24,12 @@ static asyncore__output output_of(asynchat *chat)
 
 /* ---- The cork ----------------------------------------------------------- */
 
-static bool has_cork(const asyncore_dispatcher *d)
-{
-    /* One in no map may have a map that has been freed. */
-    return d->serving && d->map->cork != NULL && d->map->cork->owner == d;
-}
-
 /* Whether data went into the cork. */
 static bool cork(asyncore_dispatcher *d, const void *data, size_t size)
 {
     struct asyncore__cork *c;
 
-    if (!has_cork(d) || d->shut || asynchat__self(d)->output != NULL)
+    if (!d->corking || d->shut || asynchat__self(d)->output != NULL)
         return false;
     c = d->map->cork;
     if (size > sizeof c->data - c->size)
@@ -53,6 +48,7 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
 
     /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
+    d->corking = 0;
     n = asyncore__sent(d, n);
     if (n >= 0)
         n = asyncore__output_send_rest(d, output_of(asynchat__self(d)), c->data,
@@ -61,10 +57,12 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
         free(map->cork);
     map->cork = c;
     c->size = 0;
-    if (n >= 0 || asyncore__deref(&ref) != NULL)
-        return 0;
-    c->owner = NULL;
-    return -1;
+    d = asyncore__deref(&ref);
+    c->corked = d != NULL;
+    if (d == NULL)
+        return -1;
+    d->corking = 1;
+    return 0;
 }
 
 /* Sends what is in c. -1, routed. */
@@ -89,36 +87,33 @@ static int send_cork(asyncore_dispatcher *d, struct asyncore__cork *c)
 
 static int uncork(asyncore_dispatcher *d)
 {
-    return has_cork(d) && d->map->cork->size > 0 ? send_cork(d, d->map->cork)
-                                                 : 0;
+    return d->corking && d->map->cork->size > 0 ? send_cork(d, d->map->cork)
+                                                : 0;
 }
 
-void asynchat__begin_input(asyncore_dispatcher *d)
+ASYNCORE__COLD struct asyncore__cork *asynchat__new_cork(asyncore_map *map)
 {
-    struct asyncore__cork *c = d->map->cork;
+    struct asyncore__cork *c = map->cork = malloc(sizeof *c);
 
-    d->serving = 1;
-    if (c == NULL) {
-        c = d->map->cork = malloc(sizeof *c);
-        if (c == NULL)
-            return;
-        c->owner = NULL;
+    if (c != NULL) {
+        c->corked = false;
         c->size = 0;
     }
-    if (c->owner == NULL)
-        c->owner = d;
+    return c;
 }
 
 void asynchat__end_input(asyncore_dispatcher *d)
 {
-    struct asyncore__cork *c = d->map->cork;
+    struct asyncore__cork *c;
 
     d->serving = 0;
-    if (c == NULL || c->owner != d)
+    if (!d->corking)
         return;
+    c = d->map->cork;
     if (c->size > 0 && send_cork(d, c) < 0)
         return;
-    c->owner = NULL;
+    d->corking = 0;
+    c->corked = false;
 }
 
 /* ---- Pushing ------------------------------------------------------------ */
@@ -151,7 +146,7 @@ int asynchat_push(asynchat *chat, const void *data, size_t size)
 size_t asynchat__queued(const asyncore_dispatcher *d)
 {
     const asynchat *chat = (const asynchat *)d;
-    size_t corked = has_cork(d) ? d->map->cork->size : 0;
+    size_t corked = d->corking ? d->map->cork->size : 0;
 
     return asyncore__outqueue_size(chat->output) + corked;
 }
@@ -176,9 +171,12 @@ int asynchat__shutdown(asyncore_dispatcher *d)
 
 void asynchat__drop_output(asynchat *chat)
 {
-    if (has_cork(&chat->dispatcher)) {
-        chat->dispatcher.map->cork->owner = NULL;
-        chat->dispatcher.map->cork->size = 0;
+    asyncore_dispatcher *d = &chat->dispatcher;
+
+    if (d->corking) {
+        d->corking = 0;
+        d->map->cork->corked = false;
+        d->map->cork->size = 0;
     }
     asyncore__outqueue_clear(&chat->output);
 }

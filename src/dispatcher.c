@@ -132,17 +132,12 @@ ASYNCORE__COLD static void update_other(asyncore_dispatcher *d)
         set_interest(d, interest(d, d->reading, d->writing || d->queued));
 }
 
-static inline void update(asyncore_dispatcher *d)
+void asyncore__update(asyncore_dispatcher *d)
 {
     if (is_plain(d))
         update_plain(d);
     else
         update_other(d);
-}
-
-void asyncore__update(asyncore_dispatcher *d)
-{
-    update(d);
 }
 
 /* Puts the class's predicates, if it has any; false if d has gone since. */
@@ -203,14 +198,25 @@ bool asyncore_writable(asyncore_dispatcher *d)
 
 void asyncore_set_readable(asyncore_dispatcher *d, bool readable)
 {
+    /* Asked first: a word that a bit was just stored to is slow to load. */
+    bool plain = is_plain(d);
+
     d->reading = readable;
-    update(d);
+    if (plain)
+        update_plain(d);
+    else
+        update_other(d);
 }
 
 void asyncore_set_writable(asyncore_dispatcher *d, bool writable)
 {
+    bool plain = is_plain(d);
+
     d->writing = writable;
-    update(d);
+    if (plain)
+        update_plain(d);
+    else
+        update_other(d);
 }
 
 /* ---- Coming into being ------------------------------------------------- */

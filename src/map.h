@@ -184,6 +184,12 @@ static inline asyncore_dispatcher *asyncore__deref(const asyncore__ref *ref)
     return slot->serial == ref->serial ? slot->d : NULL;
 }
 
+/* Whether the dispatcher is in the map still. */
+static inline bool asyncore__is_there(const asyncore__ref *ref)
+{
+    return ref->map->slots[ref->fd].serial == ref->serial;
+}
+
 /* Whether d is to be told of input that it has itself. */
 static inline bool asyncore__is_primed(const asyncore_dispatcher *d)
 {

@@ -1113,16 +1113,17 @@ static void push_mixed(asynchat *chat, const void *data, size_t size)
         c->calls += asyncore_queued(base_of(c)) > before + 30000;
 }
 
-static void gathered_in_order(void **state)
+static void gather(world *w, bool tiny)
 {
     static const asynchat_handlers handlers = {
         .dispatcher = { .handle_close = chatter_close },
         .handle_frame = push_mixed,
     };
-    world *w = world_of(state);
     int peer;
     chatter *c = chatter_pair(w, &handlers, &peer);
 
+    if (tiny)
+        tiny_buffers(c, peer);
     asynchat_set_terminator(&c->chat, "\n", 1);
     for (int i = 0; i < 3; i++) {
         say(w, peer, "\n\n\n\n\n\n\n\n\n\n\n");
@@ -1132,7 +1133,29 @@ static void gathered_in_order(void **state)
     compare();
     assert_int_equal(c->calls, 0);
     assert_int_equal(expected_size, 33 * 30000);
+
+    /* That some had to wait is over and done with: answers are gathered, and
+       what is no answer goes at once. */
+    asyncore_set_handlers(base_of(c), &echoing.dispatcher);
+    ask_anew();
+    peer_write(peer, "\n\n", 2);
+    run_turns(w->map, 1);
+    assert_int_equal(peer_read(peer, got, 14), 14);
+    assert_int_equal(asked.sends, 2);
+    assert_int_equal(asynchat_push(&c->chat, "?", 1), 0);
+    assert_int_equal(peer_read(peer, got, 1), 1);
     finish(c, peer);
+}
+
+static void gathered_in_order(void **state)
+{
+    gather(world_of(state), false);
+}
+
+/* Of what was gathered, the kernel takes a part. */
+static void gathered_with_little_room(void **state)
+{
+    gather(world_of(state), true);
 }
 
 static void echo_within_limit(asynchat *chat, const void *data, size_t size)
@@ -1243,6 +1266,31 @@ static void goodbye(void **state)
     compare();
     assert_int_equal(got_size, 10);
     finish(c, peer);
+}
+
+/* The answer finds nobody: others' are gathered as before. */
+static void gathered_for_one_that_went(void **state)
+{
+    static const asynchat_handlers handlers = {
+        .dispatcher = { .handle_close = chatter_close },
+        .handle_frame = echo_frame,
+    };
+    world *w = world_of(state);
+    int peer, other;
+    chatter *c = chatter_pair(w, &handlers, &peer);
+    chatter *d = chatter_pair(w, &echoing, &other);
+
+    asynchat_set_terminator(&c->chat, "\n", 1);
+    asynchat_set_terminator(&d->chat, "\n", 1);
+    peer_write(peer, "\n", 1);
+    close(peer);
+    run_until(w->map, c->closed > 0);
+    ask_anew();
+    peer_write(other, "\n\n", 2);
+    run_turns(w->map, 1);
+    assert_int_equal(peer_read(other, got, 14), 14);
+    assert_int_equal(asked.sends, 2);
+    finish(d, other);
 }
 
 static int within;
@@ -1421,10 +1469,12 @@ int main(void)
         HERE(half_close),
         HERE(steady_state),
         HERE(gathered_in_order),
+        HERE(gathered_with_little_room),
         HERE(gathered_up_to_the_limit),
         HERE(gathered_and_shut),
         HERE(pieces_in_one_call),
         HERE(goodbye),
+        HERE(gathered_for_one_that_went),
         HERE(gathered_and_nested),
         HERE(broadcast),
         HERE(fairness),

@@ -811,6 +811,85 @@ static void swap_in_handle_read(void **state)
     assert_over(r, 0);
 }
 
+static ssize_t loud_recv(asyncore_dispatcher *d, void *data, size_t size)
+{
+    ssize_t n = asyncore_base(d)->recv(d, data, size);
+
+    if (n > 0)
+        *(char *)data = 'R';
+    return n;
+}
+
+static ssize_t loud_send(asyncore_dispatcher *d, const void *data, size_t size)
+{
+    (void)data;
+    return asyncore_base(d)->send(d, "S", size < 1 ? size : 1);
+}
+
+/* One of the two is enough. */
+static const asyncore_handlers loud_reader = {
+    .handle_read = record_read,
+    .recv = loud_recv,
+    ENDINGS,
+};
+
+static const asyncore_handlers loud_writer = {
+    .handle_read = record_read,
+    .send = loud_send,
+    ENDINGS,
+};
+
+static bool no_memory;
+
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    errno = ENOMEM;
+    return no_memory ? NULL : __real_realloc(memory, size);
+}
+
+/* What goes in and what comes out, of a byte each way. */
+static void pass(world *w, recorder *r, int peer, char in, char out)
+{
+    size_t before = r->size;
+    char byte;
+
+    peer_write(peer, "x", 1);
+    run_until(w->map, r->size == before + 1);
+    assert_int_equal(r->data[before], in);
+    assert_int_equal(asyncore_send(&r->dispatcher, "x", 1), 1);
+    peer_read(peer, &byte, 1);
+    assert_int_equal(byte, out);
+}
+
+static void the_transport_is_the_class_s(void **state)
+{
+    static const asyncore_handlers asked_reader = {
+        .readable = never,
+        .handle_read = record_read,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    int peer;
+    recorder *r = join_pair(w, &plain, &peer);
+    asyncore_dispatcher *d = &r->dispatcher;
+
+    pass(w, r, peer, 'x', 'x');
+    assert_int_equal(asyncore_set_handlers(d, &loud_reader), 0);
+    pass(w, r, peer, 'R', 'x');
+    assert_int_equal(asyncore_set_handlers(d, &loud_writer), 0);
+    pass(w, r, peer, 'x', 'S');
+    no_memory = true;
+    assert_int_equal(asyncore_set_handlers(d, &asked_reader), -1);
+    no_memory = false;
+    pass(w, r, peer, 'x', 'S');
+    assert_int_equal(asyncore_set_handlers(d, &plain), 0);
+    pass(w, r, peer, 'x', 'x');
+    close(peer);
+}
+
 /* ---- Out-of-band data -------------------------------------------------- */
 
 static void take_urgent(asyncore_dispatcher *d)
@@ -1162,6 +1241,7 @@ int main(void)
         EVERYWHERE(unhandled_read_stops),
         EVERYWHERE(unhandled_write_stops),
         EVERYWHERE(swap_in_handle_read),
+        IN_UNIX(the_transport_is_the_class_s),
         IN_IPV4(out_of_band),
         IN_IPV6(out_of_band),
         IN_IPV4(out_of_band_unasked),
