@@ -169,10 +169,16 @@ void asyncore__log(asyncore_dispatcher *d, const char *message)
     write_line("log", message);
 }
 
+/* What the default log_info does not print. */
+static bool is_quiet(const asyncore_dispatcher *d, const char *type)
+{
+    return !d->debug && strcmp(type, "warning") == 0;
+}
+
 void asyncore__log_info(asyncore_dispatcher *d, const char *message,
                         const char *type)
 {
-    if (d->debug || strcmp(type, "warning") != 0)
+    if (!is_quiet(d, type))
         write_line(type, message);
 }
 
@@ -190,13 +196,19 @@ void asyncore_log(asyncore_dispatcher *d, const char *format, ...)
 void asyncore_log_info(asyncore_dispatcher *d, const char *type,
                        const char *format, ...)
 {
+    void (*log_info)(asyncore_dispatcher *, const char *, const char *) =
+        ASYNCORE__HANDLER(d, log_info);
     char message[1024];
     va_list args;
 
+    /* Connections end with an "unhandled close event", which is not worth
+       putting into words for nobody. */
+    if (log_info == asyncore__log_info && is_quiet(d, type))
+        return;
     va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    ASYNCORE__HANDLER(d, log_info)(d, message, type);
+    log_info(d, message, type);
 }
 
 char *asyncore_repr(const asyncore_dispatcher *d, char *text, size_t size)
