@@ -70,6 +70,8 @@ int asyncore__take_over(asyncore_dispatcher *d, int fd);
 /* Its class is new: what it has of its own is noted. */
 void asyncore__classify(asyncore_dispatcher *d);
 
+/* ---- interest.c -------------------------------------------------------- */
+
 /* Whether its class is to be asked before every wait. */
 bool asyncore__needs_asking(const asyncore_dispatcher *d);
 

@@ -34,6 +34,7 @@ timer 2
 signals 2
 handlers 3
 dispatcher 3
+interest 3
 io 3
 listener 3
 dispatch 3
