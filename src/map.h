@@ -149,6 +149,13 @@ static inline bool asyncore__map_is_ours(const asyncore_map *map)
 #endif
 }
 
+/* fd has a slot: it can be watched. EMFILE, ENOMEM. */
+int asyncore__map_reserve(asyncore_map *map, int fd);
+
+/* The number is the map's own. A child that closed a descriptor before it came
+   here finds it in use anew at once: whoever had it is evicted. */
+void asyncore__map_claim(asyncore_map *map, int fd);
+
 /*
  * Enters d under d->fd, which is in no map; whoever stood there is evicted.
  * ENOMEM, EMFILE.

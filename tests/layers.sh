@@ -42,6 +42,7 @@ guard 3
 inspect 3
 timeout 3
 stop 3
+map_life 4
 loop 4
 connector 5
 output 5
