@@ -109,7 +109,7 @@ struct asynchat {
     size_t frame_limit; /* of a frame ended by a delimiter; 65536 at first, 0:
                            none */
 
-    /* Private: see asynchat_input.c and asynchat_output.c. */
+    /* Private: see asynchat_parser.h and asynchat_output.c. */
     const char *delimiter; /* NULL: the frame ends otherwise */
     unsigned mode;         /* the delimiter's size, or how it ends */
     unsigned matched;      /* of the delimiter, at the end of the input */

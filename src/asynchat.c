@@ -1,6 +1,6 @@
 /*
  * asynchat: its table, its beginning and its end. Framing is in
- * asynchat_input.c, the queue in asynchat_output.c.
+ * asynchat_parser.c, the queue in asynchat_output.c.
  */
 #include "asynchat_impl.h"
 

@@ -1,6 +1,6 @@
 /*
  * asynchat's deadline for a frame: asynchat_set_frame_timeout, documented in
- * asynchat.h. Who knows where frames begin and end is asynchat_input.c, who
+ * asynchat.h. Who knows where frames begin and end is asynchat_parser.c, who
  * has the timer is timeout.c; this stands between them.
  */
 #include "asynchat_impl.h"

@@ -84,6 +84,19 @@ static inline void asynchat__begin_input(asyncore_dispatcher *d)
 
 void asynchat__end_input(asyncore_dispatcher *d);
 
+/* Whether anything can be pushed; if not, errno says why. */
+bool asynchat__is_open(const asyncore_dispatcher *d);
+
+/* The same, and what is pushed next goes into the queue. 0, or -1, routed. */
+int asynchat__begin_push(asyncore_dispatcher *d);
+
+static inline asyncore__output asynchat__output_of(asynchat *chat)
+{
+    asyncore__output output = { &chat->output, chat->limit };
+
+    return output;
+}
+
 /* Drops everything. */
 void asynchat__drop_output(asynchat *chat);
 

@@ -1,12 +1,5 @@
 /*
- * asynchat's input: a byte stream becomes frames.
- *
- * How the frame ends is in three members:
- *
- *     delimiter != NULL   at the delimiter, of mode bytes; count have come
- *     mode == NONE        nowhere
- *     mode == BYTES       after count more bytes
- *     mode == SPENT       it was BYTES, and no other was set: input waits
+ * asynchat's input: what is read, and what of it is held back for later.
  *
  * Between two reads nothing is held but, in chat->input, either the part of a
  * frame that has come (for handle_frame) or input not looked at yet (after a
@@ -14,39 +7,17 @@
  * runs, and then no part is held. The beginning of a delimiter at the end of
  * the input is held as a number, matched: the bytes are those of the
  * delimiter. They are put in front of what is read next.
- *
- * Every handler may close, pause, switch: what is true after one is looked up
- * anew, and a turn of the parser has no state but its position.
  */
-#include "asynchat_impl.h"
+#include "asynchat_parser.h"
 #include "extra.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONE, BYTES, SPENT };
-
-/* count of a frame that has grown over its limit: drop up to the delimiter. */
-#define SKIPPING SIZE_MAX
-
-struct asynchat__input {
-    size_t begin, end, capacity;
-    char data[];
-};
-
-/* Where the parser is. */
-typedef struct parser {
-    asyncore__ref ref;
-    asynchat *chat;
-    const char *at, *end;
-    bool in_steps;
-} parser;
-
 /* ---- What is held back -------------------------------------------------- */
 
-/* Adds to chat->input. */
-static int hold(asynchat *chat, const char *data, size_t size)
+int asynchat__hold(asynchat *chat, const char *data, size_t size)
 {
     struct asynchat__input *in = chat->input;
     size_t used = in != NULL ? in->end : 0;
@@ -72,8 +43,7 @@ static int hold(asynchat *chat, const char *data, size_t size)
     return 0;
 }
 
-/* Takes what is held out of chat, so that handlers cannot change it. */
-static struct asynchat__input *take_held(asynchat *chat)
+struct asynchat__input *asynchat__take_held(asynchat *chat)
 {
     struct asynchat__input *in = chat->input;
 
@@ -84,24 +54,18 @@ static struct asynchat__input *take_held(asynchat *chat)
 
 void asynchat__drop_input(asynchat *chat)
 {
-    free(take_held(chat));
+    free(asynchat__take_held(chat));
     chat->matched = 0;
 }
 
 /* ---- Terminators -------------------------------------------------------- */
-
-/* No byte is lacking: such a frame needs no input to end. */
-static bool is_due(const asynchat *chat)
-{
-    return chat->delimiter == NULL && chat->mode == BYTES && chat->count == 0;
-}
 
 /* What is held was held under the old terminator: it becomes input again. */
 static int look_again(asynchat *chat)
 {
     asyncore_dispatcher *d = &chat->dispatcher;
 
-    if (hold(chat, chat->delimiter, chat->matched) < 0)
+    if (asynchat__hold(chat, chat->delimiter, chat->matched) < 0)
         return -1;
     chat->matched = 0;
     d->primed = chat->input != NULL;
@@ -120,7 +84,7 @@ static int set_terminator(asynchat *chat, const char *delimiter, unsigned mode,
     chat->mode = mode;
     chat->count = count;
     if (from_outside) {
-        if (is_due(chat))
+        if (asynchat__is_due(chat))
             d->primed = 1;
         if (d->extra != NULL)
             d->extra->begun = 0;
@@ -137,13 +101,13 @@ int asynchat_set_terminator(asynchat *chat, const void *delimiter, size_t size)
         return -1;
     }
     if (delimiter == NULL || size == 0)
-        return set_terminator(chat, NULL, NONE, 0);
+        return set_terminator(chat, NULL, ASYNCHAT__NONE, 0);
     return set_terminator(chat, delimiter, (unsigned)size, 0);
 }
 
 int asynchat_set_terminator_bytes(asynchat *chat, size_t n)
 {
-    return set_terminator(chat, NULL, BYTES, n);
+    return set_terminator(chat, NULL, ASYNCHAT__BYTES, n);
 }
 
 const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
@@ -151,354 +115,13 @@ const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
     if (chat->delimiter != NULL)
         *size = chat->mode;
     else
-        *size = chat->mode == NONE ? SIZE_MAX : chat->count;
+        *size = chat->mode == ASYNCHAT__NONE ? SIZE_MAX : chat->count;
     return chat->delimiter;
-}
-
-/* ---- Finding the delimiter ---------------------------------------------- */
-
-/* The search for the delimiter is for its last byte, with memchr, which is the
-   fastest there is. */
-static bool ends_here(const char *at, const char *delimiter, size_t before)
-{
-    return at[0] == delimiter[0] &&
-           (before < 2 || memcmp(at, delimiter, before) == 0);
-}
-
-/* find, when that byte was met by itself. Data full of it is memmem's. */
-static const char *find_on(const char *data, const char *end,
-                           const char *delimiter, size_t size)
-{
-    const size_t before = size - 1;
-    const char *at = data;
-    int false_alarms;
-
-    for (false_alarms = 0; false_alarms < 16; false_alarms++) {
-        if ((size_t)(end - at) < size)
-            return NULL;
-        at =
-            memchr(at + before, delimiter[before], (size_t)(end - at) - before);
-        if (at == NULL)
-            return NULL;
-        at -= before;
-        if (ends_here(at, delimiter, before))
-            return at;
-        at++;
-    }
-    return memmem(at, (size_t)(end - at), delimiter, size);
-}
-
-/* As memmem(3). */
-static const char *find(const char *data, const char *end,
-                        const char *delimiter, size_t size)
-{
-    const size_t before = size - 1;
-    const char *at;
-
-    if ((size_t)(end - data) < size)
-        return NULL;
-    at =
-        memchr(data + before, delimiter[before], (size_t)(end - data) - before);
-    if (at == NULL)
-        return NULL;
-    at -= before;
-    return ends_here(at, delimiter, before)
-               ? at
-               : find_on(at + 1, end, delimiter, size);
-}
-
-/* How many bytes of the delimiter, not all, the data ends with:
-   find_prefix_at_end. */
-static size_t prefix_at_end(const char *data, const char *end,
-                            const char *delimiter, size_t size)
-{
-    const char *at = data;
-
-    if ((size_t)(end - data) >= size)
-        at = end - (size - 1);
-    for (; at < end; at++) {
-        at = memchr(at, delimiter[0], (size_t)(end - at));
-        if (at == NULL)
-            return 0;
-        if (memcmp(at, delimiter, (size_t)(end - at)) == 0)
-            return (size_t)(end - at);
-    }
-    return 0;
-}
-
-/* ---- Delivery: the handlers --------------------------------------------- */
-
-static const asynchat_handlers *class_of(const asynchat *chat)
-{
-    return (const asynchat_handlers *)chat->dispatcher.handlers;
-}
-
-static bool is_here(const parser *p)
-{
-    return asyncore__is_there(&p->ref);
-}
-
-static void collect(asynchat *chat, const char *data, size_t size)
-{
-    if (size > 0 && class_of(chat)->collect_incoming_data != NULL)
-        class_of(chat)->collect_incoming_data(chat, data, size);
-}
-
-/* A part of a frame for collect_incoming_data; one held when the class was
-   another comes first. */
-static bool deliver_slice(parser *p, const char *data, size_t size)
-{
-    struct asynchat__input *part = take_held(p->chat);
-
-    if (part != NULL) {
-        collect(p->chat, part->data, part->end);
-        free(part);
-        if (!is_here(p))
-            return false;
-    }
-    collect(p->chat, data, size);
-    return is_here(p);
-}
-
-static bool out_of_memory(parser *p)
-{
-    p->chat->count = SKIPPING;
-    free(take_held(p->chat));
-    asyncore__fail(&p->chat->dispatcher, ENOMEM);
-    return is_here(p);
-}
-
-static bool deliver_frame(parser *p, const char *data, size_t size)
-{
-    struct asynchat__input *part;
-
-    if (p->chat->input == NULL) {
-        class_of(p->chat)->handle_frame(p->chat, data, size);
-        return is_here(p);
-    }
-    if (hold(p->chat, data, size) < 0)
-        return out_of_memory(p);
-    part = take_held(p->chat);
-    class_of(p->chat)->handle_frame(p->chat, part->data, part->end);
-    free(part);
-    return is_here(p);
-}
-
-static bool overflow(parser *p)
-{
-    asynchat *chat = p->chat;
-    const asynchat_handlers *class = class_of(chat);
-
-    chat->count = SKIPPING;
-    free(take_held(chat));
-    if (class->handle_overflow != NULL)
-        class->handle_overflow(chat);
-    else
-        asyncore__fail(&chat->dispatcher, EMSGSIZE);
-    return is_here(p);
-}
-
-/* size bytes of the frame, and whether it ends with them. False: chat may be
-   gone. */
-static bool deliver(parser *p, const char *data, size_t size, bool ends)
-{
-    asynchat *chat = p->chat;
-    bool skipped = false;
-
-    if (chat->delimiter != NULL) {
-        skipped = chat->count == SKIPPING;
-        if (!skipped && chat->frame_limit > 0 &&
-            (chat->count > chat->frame_limit ||
-             size > chat->frame_limit - chat->count)) {
-            if (!overflow(p))
-                return false;
-            /* Its handler may have set another terminator. */
-            if (chat->count == SKIPPING && ends)
-                chat->count = 0;
-            return true;
-        }
-        if (ends)
-            chat->count = 0;
-        else if (!skipped)
-            chat->count += size;
-    } else if (ends) {
-        chat->mode = SPENT;
-    }
-    if (skipped)
-        return true;
-    if (class_of(chat)->handle_frame != NULL) {
-        if (ends || (chat->delimiter == NULL && chat->mode == NONE))
-            return deliver_frame(p, data, size);
-        return hold(chat, data, size) == 0 || out_of_memory(p);
-    }
-    if (!deliver_slice(p, data, size))
-        return false;
-    if (ends && class_of(chat)->found_terminator != NULL)
-        class_of(chat)->found_terminator(chat);
-    return is_here(p);
-}
-
-/* ---- The parser --------------------------------------------------------- */
-
-/* Whether collect_incoming_data gets size bytes by themselves before the frame
-   ends: it may pause, or switch. */
-static bool goes_ahead(const asynchat *chat, size_t size)
-{
-    return class_of(chat)->handle_frame == NULL &&
-           (size > 0 || chat->input != NULL);
-}
-
-/* A frame that came in one piece, the one most often seen: there is nothing to
-   note before its handler runs. */
-static bool is_whole(const asynchat *chat, size_t size)
-{
-    return class_of(chat)->handle_frame != NULL && chat->count == 0 &&
-           chat->input == NULL &&
-           (size <= chat->frame_limit || chat->frame_limit == 0);
-}
-
-/* Up to the delimiter, or all but what may be its beginning. */
-static bool parse_to_delimiter(parser *p)
-{
-    const char *delimiter = p->chat->delimiter, *data = p->at;
-    size_t size = p->chat->mode;
-    const char *found = find(data, p->end, delimiter, size);
-
-    if (found != NULL && is_whole(p->chat, (size_t)(found - data))) {
-        p->at = found + size;
-        class_of(p->chat)->handle_frame(p->chat, data, (size_t)(found - data));
-        return is_here(p);
-    }
-    if (found != NULL) {
-        bool ends = !goes_ahead(p->chat, (size_t)(found - data));
-        p->at = ends ? found + size : found;
-        return deliver(p, data, (size_t)(found - data), ends);
-    }
-    p->at = p->end - prefix_at_end(data, p->end, delimiter, size);
-    if (p->at > data)
-        return deliver(p, data, (size_t)(p->at - data), false);
-    p->chat->matched = (unsigned)(p->end - p->at);
-    p->at = p->end;
-    return true;
-}
-
-static bool parse_bytes(parser *p)
-{
-    asynchat *chat = p->chat;
-    const char *data = p->at;
-    size_t size = (size_t)(p->end - p->at);
-
-    if (size > chat->count)
-        size = chat->count;
-    chat->count -= size;
-    p->at += size;
-    return deliver(p, data, size, chat->count == 0 && !goes_ahead(chat, size));
-}
-
-static bool parse_all(parser *p)
-{
-    const char *data = p->at;
-
-    p->at = p->end;
-    return deliver(p, data, (size_t)(p->end - data), false);
-}
-
-static bool takes_input(const asynchat *chat)
-{
-    const asyncore_dispatcher *d = &chat->dispatcher;
-
-    return d->reading && !d->draining && !d->map->stopping &&
-           !(chat->delimiter == NULL && chat->mode == SPENT);
-}
-
-static bool can_go_on(const parser *p)
-{
-    return (p->at < p->end || is_due(p->chat)) && takes_input(p->chat);
-}
-
-/* False: chat may be gone. Else p->at is how far it has come. */
-static bool parse(parser *p)
-{
-    bool here = true;
-
-    while (here && can_go_on(p)) {
-        if (p->chat->delimiter != NULL)
-            here = parse_to_delimiter(p);
-        else if (p->chat->mode == BYTES)
-            here = parse_bytes(p);
-        else
-            here = parse_all(p);
-        if (p->in_steps)
-            break;
-    }
-    return here;
-}
-
-/* One step, at most to the end of a frame; looks whether one is under way
-   then. Under another terminator than before, none has begun. */
-static bool parse_step(parser *p)
-{
-    asynchat *chat = p->chat;
-    bool counted = chat->delimiter == NULL && chat->mode == BYTES, within;
-    size_t lacking = chat->count;
-    const char *at = p->at;
-
-    p->in_steps = true;
-    if (!parse(p))
-        return false;
-    p->in_steps = false;
-    if (chat->delimiter != NULL)
-        within = chat->count > 0 || chat->matched > 0;
-    else
-        within = counted && chat->mode == BYTES &&
-                 chat->count == lacking - (size_t)(p->at - at);
-    asynchat__note_frame(chat, within);
-    return true;
-}
-
-/* parse, of a chat whose frames have a deadline. After the end of the frame
-   that had begun there is nothing to look at but how it stands at the end:
-   what is under way then has begun now. Of counted bytes that are not held for
-   handle_frame, only steps tell whether any has come. */
-static bool parse_in_time(parser *p)
-{
-    asynchat *chat = p->chat;
-
-    while (can_go_on(p) && (chat->dispatcher.extra->begun > 0 ||
-                            class_of(chat)->handle_frame == NULL)) {
-        if (!parse_step(p))
-            return false;
-    }
-    if (class_of(chat)->handle_frame == NULL)
-        return true;
-    if (!parse(p))
-        return false;
-    asynchat__note_frame(chat, chat->delimiter != NULL
-                                   ? chat->count > 0 || chat->matched > 0
-                                   : chat->input != NULL);
-    return true;
-}
-
-static bool has_deadline(const asyncore_dispatcher *d)
-{
-    return d->extra != NULL && d->extra->frame > 0;
 }
 
 /* ---- Reading ------------------------------------------------------------ */
 
-/* What the end of the stream leaves unfinished. */
-static bool deliver_unfinished(parser *p)
-{
-    asynchat *chat = p->chat;
-    size_t matched = chat->matched;
-
-    chat->matched = 0;
-    if (chat->delimiter != NULL && chat->count == SKIPPING)
-        return true;
-    return deliver_slice(p, chat->delimiter, matched);
-}
-
-ASYNCORE__COLD static void receive_failed(parser *p, ssize_t n)
+ASYNCORE__COLD static void receive_failed(asynchat__parser *p, ssize_t n)
 {
     asyncore_dispatcher *d = &p->chat->dispatcher;
     int error = errno;
@@ -506,7 +129,7 @@ ASYNCORE__COLD static void receive_failed(parser *p, ssize_t n)
     if (n < 0 && (error == EAGAIN || error == EWOULDBLOCK))
         return;
     /* Another error may be survived. */
-    if ((n == 0 || asyncore__is_disconnect(error)) && !deliver_unfinished(p))
+    if ((n == 0 || asyncore__is_disconnect(error)) && !asynchat__parse_end(p))
         return;
     if (n == 0)
         (void)asyncore__ended(d);
@@ -515,18 +138,19 @@ ASYNCORE__COLD static void receive_failed(parser *p, ssize_t n)
 }
 
 /* What the parser has not taken, as it is to pause, say, is for later. */
-static void keep_rest(parser *p)
+static void keep_rest(asynchat__parser *p)
 {
     asynchat *chat = p->chat;
 
-    if (p->at < p->end && hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
-        (void)out_of_memory(p);
+    if (p->at < p->end &&
+        asynchat__hold(chat, p->at, (size_t)(p->end - p->at)) < 0)
+        (void)asynchat__parse_failed(p);
     else
-        chat->dispatcher.primed = p->at < p->end || is_due(chat);
+        chat->dispatcher.primed = p->at < p->end || asynchat__is_due(chat);
 }
 
 /* One read from the transport. */
-static void receive(parser *p, char *buffer)
+static void receive(asynchat__parser *p, char *buffer)
 {
     asynchat *chat = p->chat;
     asyncore_dispatcher *d = &chat->dispatcher;
@@ -543,24 +167,24 @@ static void receive(parser *p, char *buffer)
     p->at = buffer;
     p->end = buffer + held + n;
     asyncore__received(d, n);
-    if (!(has_deadline(d) ? parse_in_time(p) : parse(p)))
+    if (!asynchat__parse(p))
         return;
     if ((p->at < p->end || chat->delimiter == NULL) && !d->draining)
         keep_rest(p);
 }
 
 /* What was left when reading paused. */
-static void parse_held(parser *p)
+static void parse_held(asynchat__parser *p)
 {
     asynchat *chat = p->chat;
     asyncore_dispatcher *d = &chat->dispatcher;
-    struct asynchat__input *in = take_held(chat);
+    struct asynchat__input *in = asynchat__take_held(chat);
 
     /* An empty frame may be due without any: handlers get no NULL. */
     p->at = in != NULL ? in->data + in->begin : "";
     p->end = in != NULL ? in->data + in->end : p->at;
-    if ((has_deadline(d) ? parse_in_time(p) : parse(p)) && !d->draining) {
-        d->primed = p->at < p->end || is_due(chat);
+    if (asynchat__parse(p) && !d->draining) {
+        d->primed = p->at < p->end || asynchat__is_due(chat);
         if (in != NULL && p->at < p->end) {
             in->begin = (size_t)(p->at - in->data);
             chat->input = in;
@@ -586,7 +210,7 @@ static void discard(asyncore_dispatcher *d, char *buffer)
         d->eof = 1;
 }
 
-static void give_input(asyncore_dispatcher *d, parser *p)
+static void give_input(asyncore_dispatcher *d, asynchat__parser *p)
 {
     asyncore_map *map = d->map;
     char *buffer;
@@ -609,7 +233,8 @@ static void give_input(asyncore_dispatcher *d, parser *p)
 static void settle(asyncore_dispatcher *d)
 {
     const asynchat *chat = asynchat__self(d);
-    bool held = chat->delimiter == NULL && chat->mode == SPENT && !d->draining;
+    bool held = chat->delimiter == NULL && chat->mode == ASYNCHAT__SPENT &&
+                !d->draining;
 
     if (d->held != held || d->primed || d->eof) {
         d->held = held;
@@ -619,7 +244,8 @@ static void settle(asyncore_dispatcher *d)
 
 void asynchat__read(asyncore_dispatcher *d)
 {
-    parser p = { .ref = asyncore__ref_to(d), .chat = asynchat__self(d) };
+    asynchat__parser p = { .ref = asyncore__ref_to(d),
+                           .chat = asynchat__self(d) };
 
     /* Input for one that is being given input, from a nested asyncore_poll:
        later, lest it come out of order. */
@@ -630,7 +256,7 @@ void asynchat__read(asyncore_dispatcher *d)
     }
     asynchat__begin_input(d);
     give_input(d, &p);
-    if (!is_here(&p))
+    if (!asyncore__is_there(&p.ref))
         return;
     settle(d);
     asynchat__end_input(d);

@@ -51,8 +51,10 @@ file_dispatcher 5
 asynchat_impl 6
 asynchat 6
 asynchat_input 6
+asynchat_parser 6
 asynchat_deadline 6
 asynchat_output 6
+asynchat_source 6
 '
 
 level()
