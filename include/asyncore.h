@@ -812,8 +812,9 @@ ASYNCORE_API asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd);
  * timer set, no call posted), asyncore_stop, or count turns are done (-1: no
  * bound). Each turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
  * turn in which nothing happened counts. 0, or -1 when the backend fails
- * (ENOMEM), or with ECHILD, see asyncore_map_after_fork; the map is as it was
- * then. Runs handlers.
+ * (ENOMEM; EBADF: somebody has closed the map's own descriptors), or with
+ * ECHILD, see asyncore_map_after_fork; the map is as it was then. Runs
+ * handlers.
  */
 ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
 
