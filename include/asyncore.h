@@ -322,7 +322,8 @@ typedef struct asyncore_handlers {
     /*
      * Where asyncore_log and asyncore_log_info end. Both write one line to
      * descriptor 2, "log: message" and "type: message"; log_info leaves out
-     * those of type "warning" unless d->debug is set.
+     * those of type "warning" unless d->debug is set. A line that cannot be
+     * written is lost; SIGPIPE is not raised.
      */
     void (*log)(asyncore_dispatcher *d, const char *message);
     void (*log_info)(asyncore_dispatcher *d, const char *message,
