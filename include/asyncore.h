@@ -232,7 +232,8 @@ typedef struct asyncore_handlers {
     /*
      * A listener has connections waiting. Default: asyncore_accept until
      * there is none left, at most 64 in a turn, each given to
-     * handle_accepted.
+     * handle_accepted, or refused (asyncore_set_limits), which is one of the
+     * 64, too.
      */
     void (*handle_accept)(asyncore_dispatcher *d);
 
@@ -994,9 +995,10 @@ ASYNCORE_API void asyncore_map_stats(asyncore_map *map, asyncore_stats *stats);
  *
  * or, if it is gone, or it was "a timer", "a call" (asyncore_call_soon) or "a
  * signal", to descriptor 2. What a handler has called counts as its own, a
- * nested asyncore_poll and all before that excepted. The loop reads the clock
- * once a turn for that, and after each handler. -1 and ENOMEM only where the
- * default map is made.
+ * nested asyncore_poll and all before that excepted. Predicates and handle_stop
+ * are not timed, nor is what asyncore_readwrite runs for a loop of yours. The
+ * loop reads the clock once a turn for that, and after each handler. -1 and
+ * ENOMEM only where the default map is made.
  */
 ASYNCORE_API int asyncore_set_slow_callback_duration(asyncore_map *map,
                                                      int64_t limit_ms);
