@@ -43,11 +43,23 @@ static asyncore_signal_handler interrupt, terminate;
 static enum { SERVING, STOPPING, STOPPED } state; /* STOPPED: by force */
 static bool failed;
 static struct worker *self; /* in a process that is a worker */
-static sigset_t unblocked;  /* all but those that start_process holds back */
+static sigset_t unblocked;  /* all but those that are held back */
 
 static void complain(const char *what)
 {
     fprintf(stderr, "%s: %s: %s\n", all->name, what, strerror(errno));
+}
+
+/* For while nobody knows what to do with them: at the birth of a worker, and in
+   the end, when there is nothing more to stop. */
+static void hold_signals_back(void)
+{
+    sigset_t ours;
+
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &unblocked);
 }
 
 /* ---- In a worker ------------------------------------------------------- */
@@ -118,6 +130,7 @@ static int run_process(struct worker *w)
         asyncore_signal(&terminate, w->map, SIGTERM, stop_serving, w) == 0) {
         pthread_sigmask(SIG_SETMASK, &unblocked, NULL);
         result = serve(w);
+        hold_signals_back();
     }
     if (result < 0)
         complain("worker");
@@ -149,15 +162,9 @@ static void become(struct worker *w)
     asyncore_map_free(map);
 }
 
-/* A signal that comes before the worker knows what to do with it waits. */
 static int start_process(struct worker *w)
 {
-    sigset_t ours;
-
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGINT);
-    sigaddset(&ours, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &ours, &unblocked);
+    hold_signals_back();
     w->pid = fork();
     if (w->pid == 0)
         become(w);
@@ -364,6 +371,7 @@ int workers_run(void)
     }
     if (self != NULL)
         exit(run_process(self));
+    hold_signals_back();
     asyncore_map_free(map);
     for (int i = 0; i < all->count; i++)
         asyncore_close(&each[i].listener);

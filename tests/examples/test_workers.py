@@ -381,6 +381,15 @@ class TestProcesses(WorkersTests, WorkersCase):
         self.assert_stops(server)
 
     @NEEDS_STRACE
+    def test_signal_at_the_end(self):
+        """It finds nothing left to stop, when the handlers go."""
+        server = self.serve(env=TRACED)
+        workers = self.wait_for_workers(server)
+        self.trace(workers | {server.pid}, "-e", "trace=rt_sigaction",
+                   "-e", "inject=rt_sigaction:signal=SIGTERM:when=1")
+        self.assert_stops(server)
+
+    @NEEDS_STRACE
     def test_signals_at_birth(self):
         """They come when the parent's handlers have gone, that of SIGTERM
         first. By SIGTERM a worker ends gently, SIGINT is for the parent."""
