@@ -7,8 +7,10 @@
  *     chat_server unix:/tmp/chat &   chat_client unix:/tmp/chat
  *
  * Every client is an asynchat whose frames are lines, behind a recv that takes
- * telnet's commands out. What the lines do is in chat_room.c. It ends by
- * Ctrl-C, within a second, when all have been told; by another at once.
+ * telnet's commands out. What the lines do is in chat_room.c. Who tells no
+ * name for --timeout seconds (60; 0: for ever), or takes nothing of what he is
+ * told, has to go. It ends by Ctrl-C, within a second, when all have been told;
+ * by another at once.
  */
 #include "chat_room.h"
 
@@ -20,13 +22,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    PATIENCE_MS = 60000, /* with those who tell no name, or do not listen */
-    STOP_MS = 700
-};
+enum { STOP_MS = 700 };
 
-static const char usage[] = "usage: chat_server [--backend NAME] "
-                            "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+static const char usage[] =
+    "usage: chat_server [--backend NAME] [--timeout SECONDS] "
+    "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
+
+static int64_t timeout_ms = 60000; /* -1: for ever */
 
 /* These stay to the end, so that a second signal finds them still. */
 static asyncore_signal_handler interrupt, terminate;
@@ -156,7 +158,7 @@ static void accepted(asyncore_dispatcher *d, int fd,
         c->end = "has left";
         c->chat.frame_limit = LINE_SIZE;
         asynchat_set_terminator(&c->chat, "\n", 1);
-        if (asyncore_set_timeout(&c->chat.dispatcher, PATIENCE_MS) < 0)
+        if (asyncore_set_timeout(&c->chat.dispatcher, timeout_ms) < 0)
             asyncore_close(&c->chat.dispatcher);
         chat_tell(c, "* Welcome to the chat. What is your name?");
     }
@@ -185,6 +187,21 @@ static void stop(void *arg)
     again = true;
 }
 
+static bool set(const char *option, const char *value, const char **backend)
+{
+    size_t digits = strspn(value, "0123456789");
+
+    if (strcmp(option, "--backend") == 0) {
+        *backend = value;
+        return true;
+    }
+    if (strcmp(option, "--timeout") != 0 || digits == 0 || digits > 8 ||
+        value[digits] != '\0')
+        return false;
+    timeout_ms = atoi(value) > 0 ? (int64_t)atoi(value) * 1000 : -1;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     const char *backend = NULL, *where = "127.0.0.1:8008";
@@ -194,11 +211,8 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return puts(usage) < 0 || fflush(stdout) != 0;
-    if (argc > 2 && strcmp(argv[1], "--backend") == 0) {
-        backend = argv[2];
-        argc -= 2;
+    for (; argc > 2 && set(argv[1], argv[2], &backend); argc -= 2)
         argv += 2;
-    }
     if (argc == 2)
         where = argv[1];
     chat_map = argc <= 2 ? asyncore_map_new(backend) : NULL;

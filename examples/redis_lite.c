@@ -13,7 +13,8 @@
  * one packet, and asynchat sends the replies together. A client that does not
  * read its replies is not read from either. It may be silent for as long as it
  * likes, but a line or a word that it has begun has to be complete after
- * --timeout seconds (60; 0: never).
+ * --timeout seconds (60; 0: never), and one that takes none of its replies for
+ * so long is cut off.
  *
  * It knows PING, ECHO, SET (with EX or PX), GET, DEL, EXISTS, INCR, EXPIRE,
  * TTL, DBSIZE, FLUSHALL, QUIT, and as much of COMMAND and CONFIG as redis-cli
@@ -37,7 +38,6 @@ enum {
     MAX_LINE = 65536,
     MAX_REQUEST = 16 << 20, /* bytes of its words together */
     KEPT = 4096,            /* of the room for words, between requests */
-    PATIENCE_MS = 60000,    /* with those who do not take their replies */
     STOP_MS = 700
 };
 
@@ -46,7 +46,7 @@ static const char usage[] =
     "[PORT | HOST:PORT | [V6]:PORT | unix:PATH]";
 
 static asyncore_map *map;
-static int64_t frame_seconds = 60;
+static int64_t timeout_ms = 60000; /* -1: for ever */
 
 typedef struct client {
     asynchat chat;
@@ -300,9 +300,8 @@ static void accepted(asyncore_dispatcher *d, int fd,
     }
     c->chat.frame_limit = MAX_LINE;
     expect_line(c, REQUEST);
-    if (asyncore_set_timeout(&c->chat.dispatcher, PATIENCE_MS) < 0 ||
-        (frame_seconds > 0 &&
-         asynchat_set_frame_timeout(&c->chat, frame_seconds * 1000) < 0))
+    if (asyncore_set_timeout(&c->chat.dispatcher, timeout_ms) < 0 ||
+        asynchat_set_frame_timeout(&c->chat, timeout_ms) < 0)
         asyncore_close(&c->chat.dispatcher);
 }
 
@@ -334,14 +333,18 @@ static int fail(const char *what)
 
 static bool set(const char *option, const char *value, const char **backend)
 {
+    int64_t seconds;
+
     if (strcmp(option, "--backend") == 0) {
         *backend = value;
         return true;
     }
-    return strcmp(option, "--timeout") == 0 &&
-           text_to_number((struct text){ value, strlen(value) },
-                          &frame_seconds) &&
-           frame_seconds >= 0 && frame_seconds <= INT_MAX;
+    if (strcmp(option, "--timeout") != 0 ||
+        !text_to_number((struct text){ value, strlen(value) }, &seconds) ||
+        seconds < 0 || seconds > INT_MAX)
+        return false;
+    timeout_ms = seconds > 0 ? seconds * 1000 : -1;
+    return true;
 }
 
 int main(int argc, char **argv)

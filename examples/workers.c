@@ -43,10 +43,23 @@ static asyncore_signal_handler interrupt, terminate;
 static enum { SERVING, STOPPING, STOPPED } state; /* STOPPED: by force */
 static bool failed;
 static struct worker *self; /* in a process that is a worker */
+static sigset_t unblocked;  /* all but those that are held back */
 
 static void complain(const char *what)
 {
     fprintf(stderr, "%s: %s: %s\n", all->name, what, strerror(errno));
+}
+
+/* For while nobody knows what to do with them: at the birth of a worker, and in
+   the end, when there is nothing more to stop. */
+static void hold_signals_back(void)
+{
+    sigset_t ours;
+
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &ours, &unblocked);
 }
 
 /* ---- In a worker ------------------------------------------------------- */
@@ -89,17 +102,23 @@ static int serve(struct worker *w)
     if (asyncore_dispatcher_init(&w->held, &held, w->end, w->map) == 0 &&
         asyncore_add_channel(&w->listener, w->map) == 0)
         result = asyncore_loop(w->map, -1, -1);
+    asyncore_del_channel(&w->held);
     asyncore_close_all(w->map);
-    asyncore_close(&w->held);
     return result;
 }
 
-static void *run_thread(void *w)
+static void *run_thread(void *arg)
 {
-    return serve(w) < 0 ? w : NULL;
+    struct worker *w = arg;
+    int result = serve(w);
+
+    asyncore_close(&w->held);
+    return result < 0 ? w : NULL;
 }
 
-/* A Ctrl-C goes to all processes of the terminal; ours tells the others. */
+/* A Ctrl-C goes to all processes of the terminal; ours tells the others. The
+   end of the leash stays open until the process has gone, so that whoever sees
+   it closed does not wait for one that hangs on its last way. */
 static int run_process(struct worker *w)
 {
     const struct sigaction ignore = { .sa_handler = SIG_IGN };
@@ -108,8 +127,11 @@ static int run_process(struct worker *w)
     sigaction(SIGINT, &ignore, NULL);
     w->map = asyncore_map_new(all->backend);
     if (w->map != NULL &&
-        asyncore_signal(&terminate, w->map, SIGTERM, stop_serving, w) == 0)
+        asyncore_signal(&terminate, w->map, SIGTERM, stop_serving, w) == 0) {
+        pthread_sigmask(SIG_SETMASK, &unblocked, NULL);
         result = serve(w);
+        hold_signals_back();
+    }
     if (result < 0)
         complain("worker");
     if (w->map != NULL)
@@ -142,9 +164,12 @@ static void become(struct worker *w)
 
 static int start_process(struct worker *w)
 {
+    hold_signals_back();
     w->pid = fork();
     if (w->pid == 0)
         become(w);
+    else
+        pthread_sigmask(SIG_SETMASK, &unblocked, NULL);
     return w->pid < 0 ? -1 : 0;
 }
 
@@ -331,6 +356,8 @@ int workers_listen(const struct workers *workers, const char *where,
 
 int workers_run(void)
 {
+    /* We are to outlive those who read what we complain of. */
+    signal(SIGPIPE, SIG_IGN);
     for (int i = 0; i < all->count && !failed && self == NULL; i++) {
         if (start(&each[i]) < 0) {
             complain("worker");
@@ -344,6 +371,7 @@ int workers_run(void)
     }
     if (self != NULL)
         exit(run_process(self));
+    hold_signals_back();
     asyncore_map_free(map);
     for (int i = 0; i < all->count; i++)
         asyncore_close(&each[i].listener);

@@ -39,7 +39,8 @@ int workers_listen(const struct workers *w, const char *address,
 /*
  * Starts them and waits for their end. At SIGINT or SIGTERM they stop when
  * they are done; at the second they are stopped. What goes wrong is told on
- * stderr. The status to exit with.
+ * stderr, whose reader may have gone: SIGPIPE is ignored from here on. The
+ * status to exit with.
  */
 int workers_run(void);
 

@@ -232,7 +232,8 @@ typedef struct asyncore_handlers {
     /*
      * A listener has connections waiting. Default: asyncore_accept until
      * there is none left, at most 64 in a turn, each given to
-     * handle_accepted.
+     * handle_accepted, or refused (asyncore_set_limits), which is one of the
+     * 64, too.
      */
     void (*handle_accept)(asyncore_dispatcher *d);
 
@@ -322,7 +323,8 @@ typedef struct asyncore_handlers {
     /*
      * Where asyncore_log and asyncore_log_info end. Both write one line to
      * descriptor 2, "log: message" and "type: message"; log_info leaves out
-     * those of type "warning" unless d->debug is set.
+     * those of type "warning" unless d->debug is set. A line that cannot be
+     * written is lost; SIGPIPE is not raised.
      */
     void (*log)(asyncore_dispatcher *d, const char *message);
     void (*log_info)(asyncore_dispatcher *d, const char *message,
@@ -814,8 +816,9 @@ ASYNCORE_API asyncore_dispatcher *asyncore_map_next(asyncore_map *map, int fd);
  * timer set, no call posted), asyncore_stop, or count turns are done (-1: no
  * bound). Each turn waits at most timeout_ms. The timeout bounds a turn, not the loop: a
  * turn in which nothing happened counts. 0, or -1 when the backend fails
- * (ENOMEM), or with ECHILD, see asyncore_map_after_fork; the map is as it was
- * then. Runs handlers.
+ * (ENOMEM; EBADF: somebody has closed the map's own descriptors), or with
+ * ECHILD, see asyncore_map_after_fork; the map is as it was then. Runs
+ * handlers.
  */
 ASYNCORE_API int asyncore_loop(asyncore_map *map, int timeout_ms, int count);
 
@@ -994,9 +997,10 @@ ASYNCORE_API void asyncore_map_stats(asyncore_map *map, asyncore_stats *stats);
  *
  * or, if it is gone, or it was "a timer", "a call" (asyncore_call_soon) or "a
  * signal", to descriptor 2. What a handler has called counts as its own, a
- * nested asyncore_poll and all before that excepted. The loop reads the clock
- * once a turn for that, and after each handler. -1 and ENOMEM only where the
- * default map is made.
+ * nested asyncore_poll and all before that excepted. Predicates and handle_stop
+ * are not timed, nor is what asyncore_readwrite runs for a loop of yours. The
+ * loop reads the clock once a turn for that, and after each handler. -1 and
+ * ENOMEM only where the default map is made.
  */
 ASYNCORE_API int asyncore_set_slow_callback_duration(asyncore_map *map,
                                                      int64_t limit_ms);

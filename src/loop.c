@@ -17,6 +17,9 @@
 /* Events of one wait. With more, each has its turn in the next ones. */
 enum { BATCH = 256 };
 
+/* Beside what a turn has served: the sum is below 0. */
+enum { LOST = -2 * BATCH };
+
 /* Those with predicates, and listeners. An entry whose dispatcher has gone, or
    has changed its class, is dropped here. */
 static void ask_all(asyncore_map *map)
@@ -103,14 +106,17 @@ static void woken(asyncore_map *map)
 /* An event that is no dispatcher's. since: the last serial given before the
    wait. A slot whose serial is older did not change hands in this turn, so an
    event with another serial comes from a registration that outlived its
-   descriptor. */
-static void serve_other(asyncore_map *map, const asyncore__event *event,
-                        uint32_t since)
+   descriptor. Returns 0, or LOST if somebody has closed the waker. */
+static int serve_other(asyncore_map *map, const asyncore__event *event,
+                       uint32_t since)
 {
-    if (event->fd == map->waker[0])
+    if (event->fd == map->waker[0]) {
         woken(map);
-    else if ((int32_t)(map->slots[event->fd].serial - since) <= 0)
+        return event->ready & POLLNVAL ? LOST : 0;
+    }
+    if ((int32_t)(map->slots[event->fd].serial - since) <= 0)
         asyncore__map_renew(map);
+    return 0;
 }
 
 static int serve(asyncore_map *map, const asyncore__event *event,
@@ -122,8 +128,7 @@ static int serve(asyncore_map *map, const asyncore__event *event,
         asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }
-    serve_other(map, event, since);
-    return 0;
+    return serve_other(map, event, since);
 }
 
 /* All of them, where the map is looked into. */
@@ -141,7 +146,7 @@ static int serve_inspected(asyncore_map *map, const asyncore__event *events,
             asyncore__inspect(slot->d, event->fd, event->serial, event->ready);
             served++;
         } else {
-            serve_other(map, event, since);
+            served += serve_other(map, event, since);
         }
     }
     if (i == n && n < BATCH)
@@ -209,6 +214,10 @@ static int turn(asyncore_map *map, int timeout)
     else
         for (i = 0; i < n && !map->stopping; i++)
             served += serve(map, &events[i], since);
+    if (served < 0) {
+        errno = EBADF;
+        return -1;
+    }
     map->counters.events += (unsigned)served;
     asyncore__timers_run(map, set_before);
     return served;

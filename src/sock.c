@@ -495,7 +495,12 @@ int asyncore__process(void)
 void asyncore__write_log(struct iovec *pieces, int count)
 {
     int error = errno;
-    (void)!writev(2, pieces, count);
+    quiet q;
+    ssize_t n;
+
+    begin_quiet(&q);
+    n = writev(2, pieces, count);
+    end_quiet(&q, n == -1 && errno == EPIPE);
     errno = error;
 }
 

@@ -126,7 +126,8 @@ void asyncore__waker_clear(int fd); /* ready no more */
 /* This process: another one after fork(2). Async-signal-safe. */
 int asyncore__process(void);
 
-/* One line to descriptor 2, in one call so that lines do not mix. */
+/* One line to descriptor 2, in one call so that lines do not mix. That nobody
+   reads it does not matter. */
 void asyncore__write_log(struct iovec *pieces, int count);
 
 /* Bytes that nobody can guess; where the system has none, few can. */

@@ -17,6 +17,14 @@ function(read_between file start end result)
     set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
+function(build_snippet name code)
+    file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.c
+        CONTENT "${code}\n")
+    add_executable(${name} ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
+    target_link_libraries(${name} PRIVATE asyncore::asyncore)
+    target_compile_options(${name} PRIVATE -Wno-unused-parameter)
+endfunction()
+
 # What a client is to send, and to get back, may follow.
 function(add_snippet name code)
     set(original "${code}")
@@ -24,11 +32,7 @@ function(add_snippet name code)
     if(code STREQUAL original)
         message(FATAL_ERROR "${name}: no server found")
     endif()
-    file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${name}.c
-        CONTENT "${code}\n")
-    add_executable(${name} ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
-    target_link_libraries(${name} PRIVATE asyncore::asyncore)
-    target_compile_options(${name} PRIVATE -Wno-unused-parameter)
+    build_snippet(${name} "${code}")
     add_ctest(${name} BACKENDS "" ${CMAKE_CURRENT_SOURCE_DIR}/snippet.sh
         $<TARGET_FILE:${name}> $<TARGET_FILE:echo_client> ${ARGN})
 endfunction()
@@ -51,7 +55,28 @@ add_snippet(guide "${code}" [[5\nhello3\nabc]] helloabc)
 # It would knock at a door for ever; that it is built will do.
 read_between(${PROJECT_SOURCE_DIR}/docs/guide.md
     "that has just come back:\n\n```c\n" "\n```\n" code)
-file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/guide_client.c
-    CONTENT "${code}\n")
-add_executable(guide_client ${CMAKE_CURRENT_BINARY_DIR}/guide_client.c)
-target_link_libraries(guide_client PRIVATE asyncore::asyncore)
+build_snippet(guide_client "${code}")
+
+# Parts of a program: a handler, and calls. They are built, too.
+read_between(${PROJECT_SOURCE_DIR}/docs/guide.md
+    "says so, first of all:\n\n```c\n" "\n```\n" fork)
+read_between(${PROJECT_SOURCE_DIR}/docs/guide.md
+    "look for something, or for good:\n\n```c\n" "\n```\n" calls)
+build_snippet(guide_parts "#include <asyncore.h>
+#include <unistd.h>
+
+static void serve(int fd, asyncore_map *map)
+{
+    close(fd);
+}
+
+${fork}
+
+int main(void)
+{
+    static const asyncore_handlers server = { .handle_accepted = accepted };
+    asyncore_map *map = asyncore_socket_map();
+
+${calls}
+    return server.handle_accepted == NULL;
+}")

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -383,6 +384,30 @@ static void log_line(void **state)
     asyncore_set_handlers(&r->dispatcher, &own);
     asyncore_log(&r->dispatcher, "%s", longest);
     assert_int_equal(strlen(r->log), 5 + 1023);
+}
+
+/* Whoever read standard error has gone: that ends no server. */
+static void log_without_reader(void **state)
+{
+    static const asyncore_handlers none = { .name = NULL };
+    world *w = world_of(state);
+    recorder *r = new_recorder(w);
+    int standard_error = dup(2), ends[2];
+    sigset_t pending;
+
+    asyncore_dispatcher_init(&r->dispatcher, &none, -1, w->map);
+    assert_int_equal(pipe(ends), 0);
+    close(ends[0]);
+    dup2(ends[1], 2);
+    close(ends[1]);
+    signal(SIGPIPE, SIG_DFL);
+    errno = ENOENT;
+    asyncore_log(&r->dispatcher, "Is anybody there?");
+    dup2(standard_error, 2);
+    close(standard_error);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(sigpending(&pending), 0);
+    assert_false(sigismember(&pending, SIGPIPE));
 }
 
 static void log_info(void **state)
@@ -1356,6 +1381,7 @@ int main(void)
         ONCE("basic", basic),
         ON_ALL(repr),
         ONCE("log", log_line),
+        ONCE("log without a reader", log_without_reader),
         ONCE("log_info", log_info),
         ONCE("unhandled", unhandled),
         ONCE("strerror", strerror_),

@@ -4,6 +4,7 @@
 #include "support/link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -597,6 +598,27 @@ static void busy_map_is_woken_too(void **state)
         close(peer[i]);
 }
 
+/* As daemons do with all that they do not know. */
+static void own_descriptors_closed(void **state)
+{
+    world *w = world_of(state);
+    struct pollfd fds[4];
+    int peer, count;
+    recorder *r = join_pair(w, &recorder_handlers, &peer);
+
+    asyncore_poll(w->map, 0);
+    count = asyncore_map_pollfds(w->map, fds, 4);
+    assert_in_range(count, 1, 4);
+    for (int i = 0; i < count; i++)
+        if (fds[i].fd != r->dispatcher.fd)
+            close(fds[i].fd);
+    errno = 0;
+    assert_int_equal(asyncore_loop(w->map, FOREVER, 100), -1);
+    assert_int_equal(errno, EBADF);
+    assert_int_equal(asyncore_poll(w->map, FOREVER), -1);
+    close(peer);
+}
+
 int main(void)
 {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -619,6 +641,7 @@ int main(void)
         CASE(errno_is_kept),
         CASE(from_a_signal_handler),
         CASE(busy_map_is_woken_too),
+        CASE(own_descriptors_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,8 +165,8 @@ class ChatCase(support.Case):
         backend = ["--backend", BACKEND] if BACKEND else []
         return [__main__.CHAT_SERVER] + backend + list(arguments)
 
-    def serve(self, address="0", **kwargs):
-        server = support.Server(*self.command(address), **kwargs)
+    def serve(self, address="0", options=(), **kwargs):
+        server = support.Server(*self.command(*options, address), **kwargs)
         self.addCleanup(server.end)
         return server
 

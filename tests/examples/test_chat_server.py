@@ -79,6 +79,10 @@ class TestStart(ChatCase):
     def test_misuse(self):
         for arguments in (["nonsense"], [""], ["127.0.0.1:"], ["1", "2"],
                           ["--backend"], ["--backend", "none", "0"],
+                          ["--timeout"], ["--timeout", "", "0"],
+                          ["--timeout", "x", "0"], ["--timeout", "-1", "0"],
+                          ["--timeout", "1x", "0"],
+                          ["--timeout", "123456789", "0"],
                           ["0", "--backend", "poll"]):
             with self.subTest(arguments):
                 self.assert_misuse(CHAT_SERVER, *arguments)
@@ -92,6 +96,25 @@ class TestStart(ChatCase):
 
 
 class TestNames(ChatCase):
+
+    def test_no_name(self):
+        """Who tells none has to go, whatever else he says."""
+        server = self.serve(options=["--timeout", "1"])
+        ann, = self.people(server, "ann")
+        silent, babbling = [self.guest(server) for _ in range(2)]
+        babbling.say("not a name")
+        babbling.line()
+        for guest in (silent, babbling):
+            guest.expect("* No name? Another time, then. Goodbye!")
+            guest.expect_end()
+        ann.expect_nothing()
+
+    def test_no_hurry(self):
+        server = self.serve(options=["--timeout", "0"])
+        guest = self.guest(server)
+        self.assert_uses_no_time(server, 1)
+        guest.say("ann")
+        guest.expect(HELLO % "ann")
 
     def test_who_came(self):
         server = self.serve()
@@ -648,6 +671,22 @@ class TestStuckReader(ChatCase):
             rest = piece[end:]
         self.assertEqual(answers, sent // 6)
         server.wait_for_clients(2)
+
+    def test_answers_unread_for_long(self):
+        """Who takes nothing of it has to go; who only says nothing has not."""
+        server = self.serve_unix(options=["--timeout", "1"])
+        ann, bob = self.people(server, "ann", "bob")
+        bob.socket.setblocking(False)
+        started = time.monotonic()
+        try:
+            while True:
+                bob.say(*["/help"] * 100)
+        except BlockingIOError:
+            pass
+        ann.expect("* bob has lost the connection")
+        self.assertGreater(time.monotonic() - started, 0.9)
+        server.wait_for_clients(1)
+        ann.expect_nothing()
 
     def takes_more(self, person):
         poller = select.poll()

@@ -583,6 +583,20 @@ class TestRudeClients(RedisCase):
         self.assertEqual(silent.call("PING"), "PONG")
         self.assert_stops(server)
 
+    def test_replies_not_taken(self):
+        """For so long is too long; who only asks for nothing may stay."""
+        server = self.serve("0", "--timeout", "1")
+        silent = self.connect(server)
+        self.assertEqual(silent.call("SET", "k", bytes(MEBIBYTE)), "OK")
+        started = time.monotonic()
+        stuck = self.connect(server)
+        stuck.socket.sendall(stuck.request("GET", "k") * 100)
+        server.wait_for_clients(2)
+        server.wait_for_clients(1)
+        self.assertGreater(time.monotonic() - started, 0.9)
+        self.assertEqual(silent.call("PING"), "PONG")
+        self.assert_stops(server)
+
     def test_reader_that_does_not_read(self):
         """It costs little, holds nobody up, and may change its mind."""
         server = self.serve()

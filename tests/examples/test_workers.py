@@ -26,6 +26,30 @@ def signals_are_late():
         return b"__tsan_init" in f.read()
 
 
+def can_trace():
+    if shutil.which("strace") is None:
+        return False
+    status, _, _ = support.run("strace", "-f", "-o", os.devnull, "true")
+    return status == 0
+
+
+def is_traced(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return not re.search(r"^TracerPid:\s*0$", f.read(), re.MULTILINE)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+NEEDS_STRACE = unittest.skipUnless(
+    can_trace(), "strace is not here, or not permitted")
+
+# What looks for leaks is a tracer itself.
+TRACED = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
+
+
 class WorkersCase(EchoCase):
 
     def setUp(self):
@@ -308,6 +332,17 @@ class TestProcesses(WorkersTests, WorkersCase):
             lambda: all(support.process_state(pid) in "XZ" for pid in workers),
             "the workers end")
 
+    def test_log_without_reader(self):
+        """Nobody hears of the end of a worker; the others serve."""
+        server = self.serve()
+        before = self.wait_for_workers(server)
+        server.process.stderr.close()
+        server.process.stderr = None
+        os.kill(min(before), signal.SIGKILL)
+        self.wait_for_workers(server, 1, before)
+        self.assert_serves(server)
+        self.assertEqual(server.stop(), (0, b"", None))
+
     def test_second_signal_to_one_that_hangs(self):
         server = self.serve()
         self.wait_for_workers(server)
@@ -320,6 +355,61 @@ class TestProcesses(WorkersTests, WorkersCase):
         time.sleep(0.1)
         server.signal(signal.SIGTERM)
         self.assertEqual(server.finish(), (0, b"", b""))
+
+    def trace(self, pids, *options):
+        """strace, attached to all of them, and its log."""
+        log = self.path("log")
+        tracer = self.program("strace", "-o", log, *options,
+                              "-p", ",".join(str(pid) for pid in pids))
+        for pid in pids:
+            support.wait_until(lambda pid=pid: is_traced(pid), "it is traced")
+        return tracer, log
+
+    @NEEDS_STRACE
+    def test_second_signal_to_one_that_hangs_in_its_end(self):
+        """A worker has gone when its process has, not before."""
+        server = self.serve(env=TRACED)
+        workers = self.wait_for_workers(server)
+        tracer, log = self.trace(
+            workers, "-e", "trace=rt_sigaction",
+            "-e", "inject=rt_sigaction:signal=SIGSTOP:when=1")
+        server.signal(signal.SIGTERM)
+        support.wait_until(
+            lambda: read(log).count("stopped by SIGSTOP") == WORKERS,
+            "they stop, serving no more")
+        tracer.end()
+        self.assert_stops(server)
+
+    @NEEDS_STRACE
+    def test_signal_at_the_end(self):
+        """It finds nothing left to stop, when the handlers go."""
+        server = self.serve(env=TRACED)
+        workers = self.wait_for_workers(server)
+        self.trace(workers | {server.pid}, "-e", "trace=rt_sigaction",
+                   "-e", "inject=rt_sigaction:signal=SIGTERM:when=1")
+        self.assert_stops(server)
+
+    @NEEDS_STRACE
+    def test_signals_at_birth(self):
+        """They come when the parent's handlers have gone, that of SIGTERM
+        first. By SIGTERM a worker ends gently, SIGINT is for the parent."""
+        for number, when, until, end in (
+                ("SIGTERM", 1, r"\+\+\+", r"exited with 0 \+\+\+"),
+                ("SIGINT", 2, r"\+\+\+|SIGTERM, {sa_handler=0x", r"=0x")):
+            server = self.serve(env=TRACED)
+            workers = self.wait_for_workers(server)
+            tracer, log = self.trace(
+                [server.pid], "-f", "-e", "trace=rt_sigaction",
+                "-e", "inject=rt_sigaction:signal=%s:when=%d" % (number, when))
+            os.kill(min(workers), signal.SIGKILL)
+            support.wait_until(lambda log=log, until=until:
+                               re.search(until, read(log)), "what comes of it")
+            self.assertRegex(read(log), end)
+            tracer.end()
+            status, _, err = server.stop()
+            self.assertEqual(status, 0)
+            self.assertEqual(re.sub(rb".*(signal 9|status 0)\n", b"", err),
+                             b"")
 
 
 class TestMisuse(WorkersCase):
@@ -339,23 +429,15 @@ class TestMisuse(WorkersCase):
                     self.assert_misuse(ECHO_SERVER, *arguments)
 
 
-def can_trace():
-    if shutil.which("strace") is None:
-        return False
-    status, _, _ = support.run("strace", "-f", "-o", os.devnull, "true")
-    return status == 0
-
-
-@unittest.skipUnless(can_trace(), "strace is not here, or not permitted")
+@NEEDS_STRACE
 class TestSystemCalls(WorkersCase):
 
     def test_threads_share_no_lock(self):
         """While they serve, none waits for another, or wakes one."""
         log = self.path("log")
-        environment = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
         server = support.Server(
             "strace", "-f", "-o", log,
-            *self.command("--threads", str(WORKERS), "0"), env=environment)
+            *self.command("--threads", str(WORKERS), "0"), env=TRACED)
         self.addCleanup(server.end)
         clients = [self.connect(server) for _ in range(40)]
         for s in clients:
