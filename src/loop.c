@@ -17,9 +17,6 @@
 /* Events of one wait. With more, each has its turn in the next ones. */
 enum { BATCH = 256 };
 
-/* Beside what a turn has served: the sum is below 0. */
-enum { LOST = -2 * BATCH };
-
 /* Those with predicates, and listeners. An entry whose dispatcher has gone, or
    has changed its class, is dropped here. */
 static void ask_all(asyncore_map *map)
@@ -106,17 +103,16 @@ static void woken(asyncore_map *map)
 /* An event that is no dispatcher's. since: the last serial given before the
    wait. A slot whose serial is older did not change hands in this turn, so an
    event with another serial comes from a registration that outlived its
-   descriptor. Returns 0, or LOST if somebody has closed the waker. */
-static int serve_other(asyncore_map *map, const asyncore__event *event,
-                       uint32_t since)
+   descriptor. */
+static void serve_other(asyncore_map *map, const asyncore__event *event,
+                        uint32_t since)
 {
     if (event->fd == map->waker[0]) {
+        map->waker_lost = (event->ready & POLLNVAL) != 0;
         woken(map);
-        return event->ready & POLLNVAL ? LOST : 0;
-    }
-    if ((int32_t)(map->slots[event->fd].serial - since) <= 0)
+    } else if ((int32_t)(map->slots[event->fd].serial - since) <= 0) {
         asyncore__map_renew(map);
-    return 0;
+    }
 }
 
 static int serve(asyncore_map *map, const asyncore__event *event,
@@ -128,7 +124,8 @@ static int serve(asyncore_map *map, const asyncore__event *event,
         asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
         return 1;
     }
-    return serve_other(map, event, since);
+    serve_other(map, event, since);
+    return 0;
 }
 
 /* All of them, where the map is looked into. */
@@ -146,7 +143,7 @@ static int serve_inspected(asyncore_map *map, const asyncore__event *events,
             asyncore__inspect(slot->d, event->fd, event->serial, event->ready);
             served++;
         } else {
-            served += serve_other(map, event, since);
+            serve_other(map, event, since);
         }
     }
     if (i == n && n < BATCH)
@@ -214,12 +211,13 @@ static int turn(asyncore_map *map, int timeout)
     else
         for (i = 0; i < n && !map->stopping; i++)
             served += serve(map, &events[i], since);
-    if (served < 0) {
+    map->counters.events += (unsigned)served;
+    asyncore__timers_run(map, set_before);
+    if (map->waker_lost) {
+        map->waker_lost = false;
         errno = EBADF;
         return -1;
     }
-    map->counters.events += (unsigned)served;
-    asyncore__timers_run(map, set_before);
     return served;
 }
 

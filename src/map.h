@@ -130,6 +130,7 @@ struct asyncore_map {
 
     /* Other threads: see wakeup.c. */
     int waker[2];
+    bool waker_lost; /* somebody has closed it */
     pthread_mutex_t lock;
     asyncore__call *calls, *calls_end; /* under lock */
     asyncore__call *due, *due_end;     /* taken from there, not yet made */
