@@ -44,9 +44,9 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
     d->corking = 0;
     n = asyncore__sent(d, n);
     if (n >= 0)
-        n = asyncore__output_send_rest(d,
-                                       asynchat__output_of(asynchat__self(d)),
-                                       c->data, c->size, (size_t)n);
+        (void)asyncore__output_send_rest(d,
+                                         asynchat__output_of(asynchat__self(d)),
+                                         c->data, c->size, (size_t)n);
     if (map->cork != NULL)
         free(map->cork);
     map->cork = c;

@@ -146,6 +146,7 @@ void asyncore_map_free(asyncore_map *map)
     asyncore__signals_clear(map);
     asyncore__map_hold(map);
     asyncore_close_all(map);
+    /* It is there still, for it is held here. NOLINTNEXTLINE */
     asyncore__map_release(map);
 }
 
