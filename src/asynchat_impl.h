@@ -22,9 +22,6 @@ enum { ASYNCHAT__BUFFER_SIZE = 65536, ASYNCHAT__DELIMITER_SIZE = 32768 };
 /* handle_read. */
 void asynchat__read(asyncore_dispatcher *d);
 
-/* Drops what is held back. */
-void asynchat__drop_input(asynchat *chat);
-
 /* A buffer of BUFFER_SIZE bytes of the map, to be given back; NULL: ENOMEM. */
 static inline char *asynchat__take_buffer(asyncore_map *map)
 {
@@ -40,6 +37,11 @@ static inline void asynchat__give_buffer(asyncore_map *map, char *buffer)
         free(map->receive_buffer);
     map->receive_buffer = buffer;
 }
+
+/* ---- asynchat_parser.c -------------------------------------------------- */
+
+/* Drops what is held back. */
+void asynchat__drop_input(asynchat *chat);
 
 /* ---- asynchat_deadline.c ------------------------------------------------ */
 

@@ -1,12 +1,5 @@
 /*
- * asynchat's input: what is read, and what of it is held back for later.
- *
- * Between two reads nothing is held but, in chat->input, either the part of a
- * frame that has come (for handle_frame) or input not looked at yet (after a
- * pause; d->primed), never both, for a pause can begin only where a handler
- * runs, and then no part is held. The beginning of a delimiter at the end of
- * the input is held as a number, matched: the bytes are those of the
- * delimiter. They are put in front of what is read next.
+ * asynchat's input: terminators, and what is read and given to the parser.
  */
 #include "asynchat_parser.h"
 #include "extra.h"
@@ -14,49 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- What is held back -------------------------------------------------- */
-
-int asynchat__hold(asynchat *chat, const char *data, size_t size)
-{
-    struct asynchat__input *in = chat->input;
-    size_t used = in != NULL ? in->end : 0;
-
-    if (size == 0)
-        return 0;
-    if (in == NULL || in->capacity - used < size) {
-        size_t capacity = used + size + (used + size) / 2;
-        if (capacity < size || capacity > SIZE_MAX - sizeof *in) {
-            errno = ENOMEM;
-            return -1;
-        }
-        in = realloc(chat->input, sizeof *in + capacity);
-        if (in == NULL)
-            return -1;
-        if (chat->input == NULL)
-            in->begin = 0;
-        in->capacity = capacity;
-        chat->input = in;
-    }
-    memcpy(in->data + used, data, size);
-    in->end = used + size;
-    return 0;
-}
-
-struct asynchat__input *asynchat__take_held(asynchat *chat)
-{
-    struct asynchat__input *in = chat->input;
-
-    chat->input = NULL;
-    chat->dispatcher.primed = 0;
-    return in;
-}
-
-void asynchat__drop_input(asynchat *chat)
-{
-    free(asynchat__take_held(chat));
-    chat->matched = 0;
-}
 
 /* ---- Terminators -------------------------------------------------------- */
 

@@ -22,8 +22,6 @@ static inline bool asynchat__is_due(const asynchat *chat)
            chat->count == 0;
 }
 
-/* ---- asynchat_input.c --------------------------------------------------- */
-
 struct asynchat__input {
     size_t begin, end, capacity;
     char data[];
@@ -34,8 +32,6 @@ int asynchat__hold(asynchat *chat, const char *data, size_t size);
 
 /* Takes what is held out of chat, so that handlers cannot change it. */
 struct asynchat__input *asynchat__take_held(asynchat *chat);
-
-/* ---- asynchat_parser.c -------------------------------------------------- */
 
 /* Where the parser is. */
 typedef struct asynchat__parser {
