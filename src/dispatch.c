@@ -92,8 +92,8 @@ static asyncore_dispatcher *still(const asyncore__ref *ref, unsigned *ready)
     return *ready != 0 && !d->map->stopping ? d : NULL;
 }
 
-void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
-                            unsigned ready)
+void asyncore__dispatch(asyncore_dispatcher *d, const asyncore__ref *ref,
+                        unsigned ready)
 {
     if (ready & ~(unsigned)ASKED)
         ready = asyncore__sort_out(d, ready);
@@ -146,6 +146,6 @@ void asyncore_readwrite(asyncore_dispatcher *d, int revents)
         d = asyncore__deref(&ref);
     }
     if (d != NULL)
-        asyncore__dispatch_all(d, &ref, (unsigned)revents);
+        asyncore__dispatch(d, &ref, (unsigned)revents);
     asyncore__map_leave(map);
 }

@@ -12,12 +12,14 @@
 #include <asyncore.h>
 #include <errno.h>
 
-/* For what hardly ever runs: kept out of the functions that always do, whose
-   registers it would take. */
+/* For what hardly ever runs, or less often: kept out of the functions that
+   always do, whose registers it would take. */
 #if defined(__GNUC__)
 #define ASYNCORE__COLD __attribute__((cold, noinline))
+#define ASYNCORE__APART __attribute__((noinline))
 #else
 #define ASYNCORE__COLD
+#define ASYNCORE__APART
 #endif
 
 /*
@@ -190,23 +192,10 @@ bool asyncore__stop_if_done(asyncore_dispatcher *d);
 /* ---- dispatch.c -------------------------------------------------------- */
 
 /* asyncore_readwrite of d, in a handler frame; ref is to d. */
-void asyncore__dispatch_all(asyncore_dispatcher *d, const asyncore__ref *ref,
-                            unsigned ready);
+void asyncore__dispatch(asyncore_dispatcher *d, const asyncore__ref *ref,
+                        unsigned ready);
 
-/* The same for d as it stands in the map under fd and serial. */
-static inline void asyncore__dispatch(asyncore_dispatcher *d, int fd,
-                                      uint32_t serial, unsigned ready)
-{
-    /* Nearly always, and then there is nothing to look up again. */
-    if (ready == POLLIN && d->interest == (ASYNCORE__WATCH | POLLIN)) {
-        ASYNCORE__HANDLER(d, handle_read)(d);
-    } else {
-        asyncore__ref ref = { d->map, fd, serial };
-        asyncore__dispatch_all(d, &ref, ready);
-    }
-}
-
-/* The steps of asyncore__dispatch_all, for those who look into each. What
+/* The steps of asyncore__dispatch, for those who look into each. What
    poll(2) tells unasked is done; what is left of ready is for handlers. 0: d
    may be gone. */
 unsigned asyncore__sort_out(asyncore_dispatcher *d, unsigned ready);

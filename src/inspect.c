@@ -13,7 +13,7 @@ static void run(asyncore_dispatcher *d, const asyncore__ref *ref,
     asyncore_map *map = d->map;
     const char *class_name = asyncore__class_name(d);
 
-    asyncore__dispatch_all(d, ref, ready);
+    asyncore__dispatch(d, ref, ready);
     asyncore__lap(map, ref, class_name, handler);
 }
 

@@ -85,7 +85,7 @@ static void update_plain(asyncore_dispatcher *d)
     asyncore__map_touch(d);
 }
 
-ASYNCORE__COLD static void update_other(asyncore_dispatcher *d)
+ASYNCORE__APART static void update_other(asyncore_dispatcher *d)
 {
     /* Those that are asked will be, before the next wait. */
     if (asyncore__in_map(d) &&

@@ -172,8 +172,8 @@ static inline ssize_t took(asyncore_dispatcher *d, ssize_t n)
     return 0;
 }
 
-ASYNCORE__COLD static ssize_t recv_other(asyncore_dispatcher *d, void *data,
-                                         size_t size)
+ASYNCORE__APART static ssize_t recv_other(asyncore_dispatcher *d, void *data,
+                                          size_t size)
 {
     if (!is_open(d))
         return not_open(d);
@@ -190,8 +190,8 @@ ssize_t asyncore_recv(asyncore_dispatcher *d, void *data, size_t size)
     return took(d, asyncore__sock_recv(d->fd, data, size));
 }
 
-ASYNCORE__COLD static ssize_t send_other(asyncore_dispatcher *d,
-                                         const void *data, size_t size)
+ASYNCORE__APART static ssize_t send_other(asyncore_dispatcher *d,
+                                          const void *data, size_t size)
 {
     if (!d->connecting && !is_open(d))
         return not_open(d);

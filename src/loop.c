@@ -63,10 +63,12 @@ static void tell(asyncore_map *map, int fd)
             asyncore__break(d, errno);
     } else if (asyncore__is_primed(d)) {
         map->ask_again = true;
-        if (map->slow.on)
+        if (map->slow.on) {
             asyncore__inspect_primed(d, fd, slot->serial);
-        else
-            asyncore__dispatch(d, fd, slot->serial, POLLIN);
+        } else {
+            asyncore__ref ref = asyncore__ref_to(d);
+            asyncore__dispatch(d, &ref, POLLIN);
+        }
     }
 }
 
@@ -115,20 +117,41 @@ static void serve_other(asyncore_map *map, const asyncore__event *event,
     }
 }
 
-static int serve(asyncore_map *map, const asyncore__event *event,
-                 uint32_t since)
+/* Whether it was a dispatcher's. */
+ASYNCORE__APART static bool serve_any(asyncore_map *map,
+                                      const asyncore__event *event,
+                                      uint32_t since)
 {
-    const asyncore__slot *slot = &map->slots[event->fd];
+    asyncore__ref ref = { map, event->fd, event->serial };
+    asyncore_dispatcher *d = asyncore__deref(&ref);
 
-    if (slot->serial == event->serial) {
-        asyncore__dispatch(slot->d, event->fd, event->serial, event->ready);
-        return 1;
-    }
-    serve_other(map, event, since);
-    return 0;
+    if (d != NULL)
+        asyncore__dispatch(d, &ref, event->ready);
+    else
+        serve_other(map, event, since);
+    return d != NULL;
 }
 
-/* All of them, where the map is looked into. */
+/* Returns how many were dispatchers'. */
+static int serve(asyncore_map *map, const asyncore__event *events, int n,
+                 uint32_t since)
+{
+    const asyncore__event *event, *end = events + n;
+    int others = 0;
+
+    for (event = events; event < end && !map->stopping; event++) {
+        const asyncore__slot *slot = &map->slots[event->fd];
+        /* Nearly always, and then there is nothing to look up again. */
+        if (slot->serial == event->serial && event->ready == POLLIN &&
+            slot->d->interest == (ASYNCORE__WATCH | POLLIN))
+            ASYNCORE__HANDLER(slot->d, handle_read)(slot->d);
+        else
+            others += !serve_any(map, event, since);
+    }
+    return (int)(event - events) - others;
+}
+
+/* The same, where the map is looked into. */
 static int serve_inspected(asyncore_map *map, const asyncore__event *events,
                            int n, uint32_t since)
 {
@@ -196,7 +219,7 @@ static int turn(asyncore_map *map, int timeout)
     asyncore__event events[BATCH];
     uint64_t set_before = map->timer_order;
     uint32_t since;
-    int i, n, served = 0;
+    int n, served;
 
     if (!prepare(map, &timeout))
         return 0;
@@ -209,8 +232,7 @@ static int turn(asyncore_map *map, int timeout)
     if (map->inspected)
         served = serve_inspected(map, events, n, since);
     else
-        for (i = 0; i < n && !map->stopping; i++)
-            served += serve(map, &events[i], since);
+        served = serve(map, events, n, since);
     map->counters.events += (unsigned)served;
     asyncore__timers_run(map, set_before);
     if (map->waker_lost) {
