@@ -158,14 +158,21 @@ bool asyncore_writable(asyncore_dispatcher *d)
     return wants(d, POLLOUT);
 }
 
+/* One bit of the interest of a plain d, which is what its flags say. */
+static inline void set_bit(asyncore_dispatcher *d, unsigned bit, bool on)
+{
+    d->interest = (unsigned char)((d->interest & ~bit) | (on ? bit : 0));
+    asyncore__map_touch(d);
+}
+
 void asyncore_set_readable(asyncore_dispatcher *d, bool readable)
 {
-    /* Asked first: a word that a bit was just stored to is slow to load. */
+    /* Before the store, which a load of the whole word would wait for. */
     bool plain = is_plain(d);
 
     d->reading = readable;
     if (plain)
-        update_plain(d);
+        set_bit(d, POLLIN, readable);
     else
         update_other(d);
 }
@@ -176,7 +183,7 @@ void asyncore_set_writable(asyncore_dispatcher *d, bool writable)
 
     d->writing = writable;
     if (plain)
-        update_plain(d);
+        set_bit(d, POLLOUT, writable || d->queued);
     else
         update_other(d);
 }

@@ -125,6 +125,22 @@ static void takes_all(void **state)
     close(peer);
 }
 
+/* Whoever asks for writing, and thinks better of it, has not asked for what is
+   queued, and cannot stop it. */
+static void asked_for_writing_meanwhile(void **state)
+{
+    world *w = world_of(state);
+    int peer;
+    recorder *r = join_with_send(w, &plain, &peer);
+
+    send_much(r, 0, MUCH);
+    asyncore_set_writable(&r->dispatcher, true);
+    asyncore_set_writable(&r->dispatcher, false);
+    assert_true(asyncore_writable(&r->dispatcher));
+    take_all(w, peer, 0, MUCH);
+    close(peer);
+}
+
 /* A peer that does not read holds up neither itself nor others. */
 static void a_peer_that_does_not_read(void **state)
 {
@@ -687,6 +703,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define EVERYWHERE(test) IN_IPV4(test), IN_IPV6(test), IN_UNIX(test)
         EVERYWHERE(takes_all),
+        EVERYWHERE(asked_for_writing_meanwhile),
         EVERYWHERE(a_peer_that_does_not_read),
         EVERYWHERE(reset_with_output_queued),
         EVERYWHERE(unasked_writing_stops),
