@@ -1040,7 +1040,8 @@ static void try_none(bool (*scenario)(void), int calls[FAULT_COUNT])
     run.wait_limit = 4 * faults_waits() + 100;
 }
 
-/* Only: of all functions, or of one; step: of the n, every so many. */
+/* Only: of all functions, or of one; step: of the n, every so many. With ONE_IN
+   the errors begin at different ones, so that each is met by some. */
 static void try_some(bool (*scenario)(void), fault only, int step)
 {
     int calls[FAULT_COUNT], faults = 0;
@@ -1054,11 +1055,11 @@ static void try_some(bool (*scenario)(void), fault only, int step)
         if (calls[f] == 0 || (only != FAULT_COUNT && only != f))
             continue;
         for (int i = 0; manual[row].errors[i] != 0; i++) {
-            int error = manual[row].errors[i], n = 1;
+            int error = manual[row].errors[i], n = 1 + i % ONE_IN;
 
             if (!is_possible(scenario, f, error))
                 continue;
-            for (struck = true; struck; n += step, faults++) {
+            for (struck = true; struck; n += step * ONE_IN, faults++) {
                 bool whole = run_once(scenario, f, n, 1, error, &struck);
 
                 if (!struck && !whole)
