@@ -939,6 +939,9 @@ static const struct {
 #ifdef ASYNCORE_HAVE_EVENTFD
     { FAULT_eventfd, { EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM } },
 #endif
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    { FAULT_getentropy, { EFAULT, EIO, ENOSYS } },
+#endif
 };
 
 static bool is_shortage(int error)
@@ -974,6 +977,9 @@ static bool is_harmless(fault f, int error)
     case FAULT_epoll_ctl: return error == EEXIST || error == ENOENT;
 #endif
     case FAULT_setsockopt: return error != EBADF;
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    case FAULT_getentropy: return true; /* the time will do */
+#endif
     default: return error == EINTR;
     }
 }

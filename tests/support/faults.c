@@ -353,6 +353,10 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 WRAP_NEW(int, eventfd, (unsigned value, int flags), (value, flags))
 #endif
 
+#ifdef ASYNCORE_HAVE_GETENTROPY
+WRAP_NEW(int, getentropy, (void *data, size_t size), (data, size))
+#endif
+
 WRAP_WITH(int, state.error, pthread_mutex_init,
           (pthread_mutex_t * mutex, const pthread_mutexattr_t *attributes),
           (mutex, attributes), (void)0)
