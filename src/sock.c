@@ -70,7 +70,11 @@ int asyncore__sock_accept(int fd, struct sockaddr *peer, socklen_t *size)
     return accepted;
 #else
     RETRY(accepted, accept(fd, peer, size));
-    return flagged(accepted);
+    if (accepted == -1 || flagged(accepted) != -1)
+        return accepted;
+    /* Somebody was there and is lost, which EAGAIN or EPERM would not say. */
+    errno = EINVAL;
+    return -1;
 #endif
 }
 

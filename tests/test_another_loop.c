@@ -6,6 +6,7 @@
  * told of it once. It never looks by itself: what does not wake it fails the
  * test.
  */
+#include "support/accept.h"
 #include "support/clock.h"
 #include "support/link.h"
 
@@ -447,13 +448,10 @@ static void timers(void **state)
 
 static int shortages; /* so many accepts to come fail */
 
-int __real_accept4(int fd, struct sockaddr *a, socklen_t *size, int flags);
-int __wrap_accept4(int fd, struct sockaddr *a, socklen_t *size, int flags);
-
-int __wrap_accept4(int fd, struct sockaddr *a, socklen_t *size, int flags)
+WRAP_ACCEPT
 {
     if (shortages == 0)
-        return __real_accept4(fd, a, size, flags);
+        return REAL_ACCEPT();
     shortages--;
     errno = EMFILE;
     return -1;

@@ -939,6 +939,9 @@ static const struct {
 #ifdef ASYNCORE_HAVE_EVENTFD
     { FAULT_eventfd, { EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM } },
 #endif
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    { FAULT_getentropy, { EFAULT, EIO, ENOSYS } },
+#endif
 };
 
 static bool is_shortage(int error)
@@ -974,6 +977,9 @@ static bool is_harmless(fault f, int error)
     case FAULT_epoll_ctl: return error == EEXIST || error == ENOENT;
 #endif
     case FAULT_setsockopt: return error != EBADF;
+#ifdef ASYNCORE_HAVE_GETENTROPY
+    case FAULT_getentropy: return true; /* the time will do */
+#endif
     default: return error == EINTR;
     }
 }
@@ -1040,7 +1046,8 @@ static void try_none(bool (*scenario)(void), int calls[FAULT_COUNT])
     run.wait_limit = 4 * faults_waits() + 100;
 }
 
-/* Only: of all functions, or of one; step: of the n, every so many. */
+/* Only: of all functions, or of one; step: of the n, every so many. With ONE_IN
+   the errors begin at different ones, so that each is met by some. */
 static void try_some(bool (*scenario)(void), fault only, int step)
 {
     int calls[FAULT_COUNT], faults = 0;
@@ -1054,11 +1061,11 @@ static void try_some(bool (*scenario)(void), fault only, int step)
         if (calls[f] == 0 || (only != FAULT_COUNT && only != f))
             continue;
         for (int i = 0; manual[row].errors[i] != 0; i++) {
-            int error = manual[row].errors[i], n = 1;
+            int error = manual[row].errors[i], n = 1 + i % ONE_IN;
 
             if (!is_possible(scenario, f, error))
                 continue;
-            for (struck = true; struck; n += step, faults++) {
+            for (struck = true; struck; n += step * ONE_IN, faults++) {
                 bool whole = run_once(scenario, f, n, 1, error, &struck);
 
                 if (!struck && !whole)

@@ -34,7 +34,7 @@ static uint64_t setting(const char *name, uint64_t otherwise)
 static void random_programs(void **state)
 {
     uint64_t seed = setting("ASYNCORE_SEED", 1);
-    uint64_t rounds = setting("ASYNCORE_ROUNDS", 3000);
+    uint64_t rounds = setting("ASYNCORE_ROUNDS", 3000 / ONE_IN);
     asyncore_map *map = asyncore_map_new(NULL);
 
     (void)state;
@@ -66,7 +66,8 @@ static void periodic(void **state)
 
     (void)state;
     assert_non_null(map);
-    for (unsigned i = 0; i < 3 * 2 * (1u << LENGTH) * (LENGTH - 1); i++) {
+    for (unsigned i = 0; i < 3 * 2 * (1u << LENGTH) * (LENGTH - 1);
+         i += ONE_IN) {
         unsigned cut = i % (LENGTH - 1) + 1, rest = i / (LENGTH - 1);
         unsigned style = rest % 2, which = rest / 2 % 3 + 2, stream = rest / 6;
         unsigned char program[10 + LENGTH] = {

@@ -1,6 +1,7 @@
 /*
  * test_limits.c - limits of listeners: asyncore_set_limits.
  */
+#include "support/accept.h"
 #include "support/link.h"
 
 #include <errno.h>
@@ -15,11 +16,9 @@
 static const asyncore_address *from; /* where all come from; NULL: the truth */
 static bool no_keys;                 /* all addresses fall together */
 
-int __real_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags);
-int __wrap_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags);
-int __wrap_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags)
+WRAP_ACCEPT
 {
-    int accepted = __real_accept4(fd, peer, size, flags);
+    int accepted = REAL_ACCEPT();
 
     if (accepted >= 0 && from != NULL) {
         memcpy(peer, &from->any, from->size);

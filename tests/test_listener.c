@@ -1,6 +1,7 @@
 /*
  * test_listener.c - a listener survives everything.
  */
+#include "support/accept.h"
 #include "support/link.h"
 
 #include <errno.h>
@@ -18,14 +19,12 @@
 
 /* ---- The kernel's part ------------------------------------------------- */
 
-static int accept_error;    /* what accept4 fails with */
+static int accept_error;    /* what accept fails with */
 static int accept_failures; /* so often; -1: always */
 static int accept_calls;
 static int control_failures; /* so often epoll_ctl lacks memory */
 
-int __real_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags);
-int __wrap_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags);
-int __wrap_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags)
+WRAP_ACCEPT
 {
     accept_calls++;
     if (accept_failures != 0) {
@@ -33,7 +32,7 @@ int __wrap_accept4(int fd, struct sockaddr *peer, socklen_t *size, int flags)
         errno = accept_error;
         return -1;
     }
-    return __real_accept4(fd, peer, size, flags);
+    return REAL_ACCEPT();
 }
 
 #ifdef ASYNCORE_HAVE_EPOLL

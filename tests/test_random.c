@@ -23,7 +23,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SOULS = 50, STEPS = 2000, RUNS = 10, DEEPEST = 3, CALLS = 64 };
+enum {
+    SOULS = 50,
+    STEPS = 2000,
+    RUNS = (10 + ONE_IN - 1) / ONE_IN,
+    DEEPEST = 3,
+    CALLS = 64
+};
 
 typedef enum class_of {
     PLAIN,

@@ -871,7 +871,7 @@ static void handlers_take_time(void **state)
 
 /* ---- Many -------------------------------------------------------------- */
 
-enum { MANY = 1000000 };
+enum { MANY = 1000000 / ONE_IN };
 
 typedef struct one {
     asyncore_timer timer;

@@ -18,7 +18,7 @@ class TestCrowd(ChatCase):
             member.close()
         server.wait_for_clients(0)
         if not server.is_sanitized():
-            self.assertLess(server.memory() - before, 16 * MEBIBYTE)
+            self.assertLess(server.memory() - before, 32 * MEBIBYTE)
         self.assert_serves(server)
         self.assert_stops(server)
 

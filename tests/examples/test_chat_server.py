@@ -861,7 +861,7 @@ class TestCrowd(ChatCase):
         if not server.is_sanitized():
             # The allocator keeps some of what it had to hold at once; a
             # reference that were lost for each line and listener is 50 MiB.
-            self.assertLess(server.memory() - before, 16 * MEBIBYTE)
+            self.assertLess(server.memory() - before, 32 * MEBIBYTE)
         self.assert_serves(server)
         self.assert_stops(server)
 

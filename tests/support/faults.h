@@ -67,12 +67,19 @@
 #define FAULTS_EVENTFD(X)
 #endif
 
+#ifdef ASYNCORE_HAVE_GETENTROPY
+#define FAULTS_GETENTROPY(X) X(getentropy)
+#else
+#define FAULTS_GETENTROPY(X)
+#endif
+
 #define FAULTS(X) \
     FAULTS_ANYWHERE(X) \
     FAULTS_ACCEPT(X) \
     FAULTS_EPOLL(X) \
     FAULTS_DUP3(X) \
-    FAULTS_EVENTFD(X)
+    FAULTS_EVENTFD(X) \
+    FAULTS_GETENTROPY(X)
 
 #define FAULT_ENUMERATOR(name) FAULT_##name,
 typedef enum fault { FAULTS(FAULT_ENUMERATOR) FAULT_COUNT } fault;

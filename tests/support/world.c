@@ -6,7 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +24,18 @@ int64_t now_ms(void)
 
 int open_descriptors(void)
 {
+    struct pollfd fds[256];
     int count = 0;
 
-    for (int fd = 0; fd < 2048; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
+    /* poll tells of many at a time which of them are none. */
+    for (int first = 0; first < 2048; first += 256) {
+        for (int i = 0; i < 256; i++)
+            fds[i] = (struct pollfd){ .fd = first + i };
+        if (poll(fds, 256, 0) < 0)
+            return -1;
+        for (int i = 0; i < 256; i++)
+            count += (fds[i].revents & POLLNVAL) == 0;
+    }
     return count;
 }
 
