@@ -936,10 +936,12 @@ typedef struct asyncore_timer {
     asyncore_map *map; /* NULL: not set */
     void (*fn)(void *arg);
     void *arg;
-    int64_t when;   /* nanoseconds, of the monotonic clock */
-    int64_t every;  /* 0: once */
+    int64_t every;  /* nanoseconds; 0: once */
+    int64_t when;   /* by the monotonic clock */
     uint64_t order; /* among those of one moment */
-    struct asyncore_timer *child, *next, *previous; /* see timer.c */
+    int64_t key;    /* see timer.c */
+    uint64_t key_order;
+    struct asyncore_timer *child, *next, *previous;
 } asyncore_timer;
 
 /*

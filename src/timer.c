@@ -10,8 +10,15 @@
  *            |child
  *            d
  *
- * Invariants: no child is before its parent; timer->map != NULL exactly for
- * those in the heap of that map.
+ * The heap is by key and key_order, which were when and order when the timer
+ * was put there. One that is set anew to a later time, as a deadline is with
+ * every message, stays where it is: it is found not to be due when its key is,
+ * and is put back then. So it costs no step in the heap but one in the time
+ * that it was first set to, and perhaps a turn in which nothing happens.
+ *
+ * Invariants: no child's key is before its parent's; key <= when; order ==
+ * key_order exactly where it was not set anew since, and then key == when;
+ * timer->map != NULL exactly for those in the heap of that map.
  *
  * The clock is read when a timer is set and, while one is, twice a turn: before
  * the wait, for handlers have taken their time since it was read last, and
@@ -29,7 +36,7 @@
 
 static bool is_before(const asyncore_timer *a, const asyncore_timer *b)
 {
-    return a->when < b->when || (a->when == b->when && a->order < b->order);
+    return a->key < b->key || (a->key == b->key && a->key_order < b->key_order);
 }
 
 /* Either may be NULL. Both are roots. */
@@ -75,10 +82,11 @@ static asyncore_timer *merge_siblings(asyncore_timer *first)
     return heap;
 }
 
-static void add(asyncore_map *map, asyncore_timer *timer)
+static void put_in(asyncore_map *map, asyncore_timer *timer)
 {
     timer->map = map;
-    timer->order = ++map->timer_order;
+    timer->key = timer->when;
+    timer->key_order = timer->order;
     timer->child = timer->next = timer->previous = NULL;
     map->timers = merge(map->timers, timer);
 }
@@ -107,15 +115,35 @@ int64_t asyncore__timers_now(asyncore_map *map)
     return map->now;
 }
 
+/* The first whose key is due, if it is, which is so for all those before it that
+   were set anew: they are put back. */
+static asyncore_timer *first_due(asyncore_map *map, int64_t now)
+{
+    asyncore_timer *timer;
+
+    while ((timer = map->timers) != NULL && timer->key <= now) {
+        if (timer->key_order == timer->order)
+            return timer;
+        take_out(map, timer);
+        put_in(map, timer);
+    }
+    return NULL;
+}
+
 void asyncore__timer_set(asyncore_timer *timer, asyncore_map *map, int64_t when,
                          void (*fn)(void *arg), void *arg)
 {
-    asyncore_timer_cancel(timer);
+    bool stays = timer->map == map && timer->key <= when;
+
+    if (!stays)
+        asyncore_timer_cancel(timer);
     timer->fn = fn;
     timer->arg = arg;
     timer->when = when;
     timer->every = 0;
-    add(map, timer);
+    timer->order = ++map->timer_order;
+    if (!stays)
+        put_in(map, timer);
 }
 
 int asyncore_call_later(asyncore_timer *timer, asyncore_map *map,
@@ -152,15 +180,16 @@ void asyncore_timer_cancel(asyncore_timer *timer)
         take_out(timer->map, timer);
 }
 
-int asyncore__timers_bound(const asyncore_map *map, int timeout)
+int asyncore__timers_bound(asyncore_map *map, int timeout)
 {
-    int64_t left;
+    int64_t now, left;
 
     if (timeout == 0)
         return 0;
-    left = map->timers->when - asyncore__now();
-    if (left <= 0)
+    now = asyncore__now();
+    if (first_due(map, now) != NULL)
         return 0;
+    left = map->timers->key - now;
     left = (left + NS_PER_MS - 1) / NS_PER_MS;
     if (left > INT_MAX)
         left = INT_MAX;
@@ -171,7 +200,8 @@ int asyncore__timers_bound(const asyncore_map *map, int timeout)
 static void set_again(asyncore_map *map, asyncore_timer *timer, int64_t now)
 {
     timer->when += ((now - timer->when) / timer->every + 1) * timer->every;
-    add(map, timer);
+    timer->order = ++map->timer_order;
+    put_in(map, timer);
 }
 
 void asyncore__timers_run_due(asyncore_map *map, uint64_t last)
@@ -179,8 +209,8 @@ void asyncore__timers_run_due(asyncore_map *map, uint64_t last)
     int64_t now = map->now;
     asyncore_timer *timer;
 
-    while ((timer = map->timers) != NULL && timer->when <= now &&
-           timer->order <= last && !map->stopping) {
+    while (!map->stopping && (timer = first_due(map, now)) != NULL &&
+           timer->order <= last) {
         take_out(map, timer);
         if (timer->every > 0)
             set_again(map, timer, now);

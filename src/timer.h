@@ -36,10 +36,10 @@ static inline void asyncore__timers_wake(asyncore_map *map)
         (void)asyncore__timers_now(map);
 }
 
-int asyncore__timers_bound(const asyncore_map *map, int timeout);
+int asyncore__timers_bound(asyncore_map *map, int timeout);
 
 /* timeout (milliseconds, -1: for ever), bounded by the first timer. */
-static inline int asyncore__timers_timeout(const asyncore_map *map, int timeout)
+static inline int asyncore__timers_timeout(asyncore_map *map, int timeout)
 {
     return map->timers != NULL ? asyncore__timers_bound(map, timeout) : timeout;
 }
