@@ -948,8 +948,9 @@ typedef struct asyncore_timer {
  * Has fn(arg) called by the loop of the map (NULL: the default map), once, not
  * before delay_ms have passed; 0 or less: in the next turn. Timers of one
  * moment run in the order in which they were set. One that is set already is
- * set anew. fn may do what a handler may, and set, cancel or free any timer,
- * its own included. -1 and ENOMEM only where the default map is made.
+ * set anew, to a later time by a few stores. fn may do what a handler may, and
+ * set, cancel or free any timer, its own included. -1 and ENOMEM only where the
+ * default map is made.
  */
 ASYNCORE_API int asyncore_call_later(asyncore_timer *timer, asyncore_map *map,
                                      int64_t delay_ms, void (*fn)(void *arg),
