@@ -32,8 +32,11 @@ static void handle_close(asyncore_dispatcher *d)
 
 static void handle_stop(asyncore_dispatcher *d)
 {
+    asyncore__ref ref = asyncore__ref_to(d);
+
+    /* It may fail in sending what was gathered, and d be gone. */
     if (asynchat_close_when_done(asynchat__self(d), -1) < 0)
-        asyncore_close(d);
+        asyncore_close(asyncore__deref(&ref));
 }
 
 static const asyncore__class asynchat_class = {

@@ -55,7 +55,6 @@ void asynchat__frame_late(asyncore_dispatcher *d);
 /* ---- asynchat_output.c -------------------------------------------------- */
 
 struct asyncore__cork {
-    bool corked; /* it has an owner; size == 0 otherwise */
     size_t size;
     char data[ASYNCHAT__BUFFER_SIZE];
 };
@@ -78,8 +77,9 @@ static inline void asynchat__begin_input(asyncore_dispatcher *d)
     d->serving = 1;
     if (c == NULL)
         c = asynchat__new_cork(d->map);
-    if (c != NULL && !c->corked) {
-        c->corked = true;
+    if (c != NULL && !d->map->corked) {
+        c->size = 0;
+        d->map->corked = true;
         d->corking = 1;
     }
 }

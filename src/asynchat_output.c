@@ -2,11 +2,11 @@
  * asynchat's output: pieces of several kinds become writes.
  *
  * What is pushed while a channel is given input goes into the map's cork,
- * which is sent in one call when the input is used up. The cork has one owner
- * at a time, from the beginning of its input to the end, who is d->corking and
- * in the map for as long: another channel, as in a nested asyncore_poll, does
- * without. For the owner, what is in the cork comes before its queue, which is
- * empty for as long as it is not.
+ * which is sent in one call when the input is used up. One channel has the cork
+ * at a time, from the beginning of its input to the end. It is d->corking, and
+ * in the map, for as long; another, as in a nested asyncore_poll, does without.
+ * What is in the cork comes before the channel's queue, which is empty for as
+ * long as it is not.
  */
 #include "asynchat_impl.h"
 
@@ -41,6 +41,7 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
 
     /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
+    map->corked = false;
     d->corking = 0;
     n = asyncore__sent(d, n);
     if (n >= 0)
@@ -52,7 +53,7 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
     map->cork = c;
     c->size = 0;
     d = asyncore__deref(&ref);
-    c->corked = d != NULL;
+    map->corked = d != NULL;
     if (d == NULL)
         return -1;
     d->corking = 1;
@@ -87,13 +88,7 @@ static int uncork(asyncore_dispatcher *d)
 
 ASYNCORE__COLD struct asyncore__cork *asynchat__new_cork(asyncore_map *map)
 {
-    struct asyncore__cork *c = map->cork = malloc(sizeof *c);
-
-    if (c != NULL) {
-        c->corked = false;
-        c->size = 0;
-    }
-    return c;
+    return map->cork = malloc(sizeof *map->cork);
 }
 
 void asynchat__end_input(asyncore_dispatcher *d)
@@ -107,7 +102,7 @@ void asynchat__end_input(asyncore_dispatcher *d)
     if (c->size > 0 && send_cork(d, c) < 0)
         return;
     d->corking = 0;
-    c->corked = false;
+    d->map->corked = false;
 }
 
 /* ---- Pushing ------------------------------------------------------------ */
@@ -175,8 +170,7 @@ void asynchat__drop_output(asynchat *chat)
 
     if (d->corking) {
         d->corking = 0;
-        d->map->cork->corked = false;
-        d->map->cork->size = 0;
+        d->map->corked = false;
     }
     asyncore__outqueue_clear(&chat->output);
 }

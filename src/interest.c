@@ -123,6 +123,12 @@ static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
         if (asyncore__deref(&ref) == NULL)
             return false;
     }
+    /* They may have sent something, or have left the class, whose answers
+       count no more. */
+    if (h->readable == NULL || d->handlers != h)
+        *readable = d->reading;
+    if (h->writable == NULL || d->accepting || d->handlers != h)
+        *writable = d->writing || d->queued;
     return true;
 }
 

@@ -267,15 +267,18 @@ static asyncore_map *enter_loop(asyncore_map *map)
 /* A turn, of a map that is held and not to stop. */
 static int enter_turn(asyncore_map *map, int timeout)
 {
-    int served = 0;
+    int served = 0, error;
 
     asyncore__map_enter(map);
     if (is_busy(map))
         served = turn(map, timeout);
     else
         woken(map); /* or another loop would find it ready for ever */
+    error = errno;
     asyncore__map_leave(map);
     asyncore__map_reap(map);
+    if (served < 0)
+        errno = error;
     /* It may be one inside another, in a predicate. */
     map->ask_again = true;
     return served;
@@ -306,7 +309,8 @@ int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
     asyncore__map_hold(map);
     asyncore__map_reap(map);
     while (served >= 0 && count != 0 && !map->stopping && is_busy(map)) {
-        served = enter_turn(map, timeout_ms);
+        /* A handler may have forked. */
+        served = enter_loop(map) != NULL ? enter_turn(map, timeout_ms) : -1;
         if (count > 0)
             count--;
     }

@@ -57,6 +57,10 @@ static void evict(asyncore_dispatcher *d)
     d->fd = -1;
     d->connected = d->connecting = d->accepting = 0;
     d->evicted = 1;
+    if (d->corking) {
+        d->corking = 0;
+        map->corked = false;
+    }
     d->next = map->evicted;
     map->evicted = d;
 }

@@ -116,6 +116,7 @@ struct asyncore_map {
        channel at a time, see asynchat_impl.h. Made when first needed. */
     char *receive_buffer;
     struct asyncore__cork *cork;
+    bool corked; /* the cork is lent, to one that is d->corking */
 
     /* A listener's lack of descriptors: see listener.c. */
     int64_t resume_at; /* listeners wait until then; 0: none has to */

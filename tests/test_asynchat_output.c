@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1293,6 +1294,144 @@ static void gathered_for_one_that_went(void **state)
     finish(d, other);
 }
 
+/* A channel whose number is taken over while it is given input. */
+static struct {
+    enum { PUSH, CLOSE, CLOSE_IN_CLOSE } then;
+    chatter *lost, *other;
+    int lost_peer, other_peer;
+    asyncore_dispatcher heir;
+    int heirs_peer;
+    int pushed, error;
+} taken;
+
+static void push_to_the_lost(void)
+{
+    errno = 0;
+    taken.pushed = asynchat_push(&taken.lost->chat, "lost", 4);
+    taken.error = errno;
+}
+
+static void lose_the_number(asynchat *chat, const void *data, size_t size)
+{
+    static const asyncore_handlers heir = { .name = "heir" };
+    int fd = chat->dispatcher.fd, ends[2];
+
+    (void)data, (void)size;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) < 0)
+        return;
+    dup2(ends[0], fd);
+    close(ends[0]);
+    taken.heirs_peer = ends[1];
+    asyncore_dispatcher_init(&taken.heir, &heir, fd, chat->dispatcher.map);
+    push_to_the_lost();
+}
+
+static const asynchat_handlers loser = {
+    .dispatcher = { .handle_close = chatter_close },
+    .handle_frame = lose_the_number,
+};
+
+static void lost_within_its_input(void **state)
+{
+    world *w = world_of(state);
+    int peer;
+    chatter *c = taken.lost = chatter_pair(w, &loser, &peer);
+
+    asynchat_set_terminator(&c->chat, "\n", 1);
+    say(w, peer, "\n");
+    assert_int_equal(taken.pushed, -1);
+    assert_int_equal(taken.error, EBADF);
+    assert_int_equal(c->closed, 1);
+    asyncore_close(&taken.heir);
+    close(taken.heirs_peer);
+    close(peer);
+}
+
+static void answer_and_leave(asynchat *chat, const void *data, size_t size)
+{
+    (void)data, (void)size;
+    asynchat_push(chat, "answer", 6);
+    close(*(int *)chatter_of(chat)->arg);
+}
+
+/* In the middle of sending what was gathered, which has failed. */
+static void serve_another(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    (void)!write(taken.lost_peer, "\n", 1);
+    (void)!write(taken.other_peer, "\n", 1);
+    asyncore_set_readable(base_of(taken.other), false);
+    asyncore_poll(map, 0);
+    asyncore_set_readable(base_of(taken.other), true);
+    chatter_close(d);
+}
+
+static void answer_with_the_lost(asynchat *chat, const void *data, size_t size)
+{
+    (void)data, (void)size;
+    asynchat_push(chat, "answer", 6);
+    if (taken.then == PUSH)
+        push_to_the_lost();
+    else if (taken.then == CLOSE)
+        asyncore_close(base_of(taken.lost));
+    else
+        close(taken.other_peer);
+}
+
+static void close_the_lost(asyncore_dispatcher *d)
+{
+    asyncore_close(base_of(taken.lost));
+    chatter_close(d);
+}
+
+/* Nothing of it, nor of its end, gets into what others have gathered. */
+static void lost_within_anothers_end(void **state)
+{
+    static const asynchat_handlers leaver = {
+        .dispatcher = { .handle_close = serve_another },
+        .handle_frame = answer_and_leave,
+    };
+    static const asynchat_handlers others = {
+        .dispatcher = { .handle_close = close_the_lost },
+        .handle_frame = answer_with_the_lost,
+    };
+    world *w = world_of(state);
+
+    for (int then = PUSH; then <= CLOSE_IN_CLOSE; then++) {
+        int peer;
+        chatter *c = chatter_pair(w, &leaver, &peer);
+        char data[20];
+
+        taken.then = then;
+        taken.lost = chatter_pair(w, &loser, &taken.lost_peer);
+        taken.other = chatter_pair(w, &others, &taken.other_peer);
+        c->arg = &peer;
+        asynchat_set_terminator(&c->chat, "\n", 1);
+        asynchat_set_terminator(&taken.lost->chat, "\n", 1);
+        asynchat_set_terminator(&taken.other->chat, "\n", 1);
+        peer_write(peer, "\n", 1);
+        /* As long as the lost one has not been told. */
+        asyncore_poll(w->map, 0);
+        asyncore_readwrite(base_of(taken.other), POLLIN);
+        if (then == PUSH) {
+            assert_int_equal(taken.pushed, -1);
+            assert_int_equal(taken.error, EBADF);
+        }
+        if (then != CLOSE_IN_CLOSE) {
+            assert_int_equal(
+                recv(taken.other_peer, data, sizeof data, MSG_DONTWAIT), 6);
+            assert_memory_equal(data, "answer", 6);
+            close(taken.other_peer);
+        }
+        settle(w);
+        asyncore_close(base_of(taken.other));
+        asyncore_close(&taken.heir);
+        close(taken.heirs_peer);
+        close(taken.lost_peer);
+    }
+}
+
 static int within;
 
 static void push_and_poll(asynchat *chat, const void *data, size_t size)
@@ -1475,6 +1614,8 @@ int main(void)
         HERE(pieces_in_one_call),
         HERE(goodbye),
         HERE(gathered_for_one_that_went),
+        HERE(lost_within_its_input),
+        HERE(lost_within_anothers_end),
         HERE(gathered_and_nested),
         HERE(broadcast),
         HERE(fairness),

@@ -407,6 +407,42 @@ static void forgotten(void **state)
 /* ---- Wakeups, calls, timers -------------------------------------------- */
 
 /* Neither wakes the other, and neither takes the other's wakeup. */
+static pid_t forked;
+
+static void fork_in_a_loop(void *map)
+{
+    forked = fork_child();
+    if (forked > 0)
+        asyncore_stop(map);
+}
+
+/* The child comes back into the middle of its parent's asyncore_loop. */
+static void forgotten_in_a_loop(void **state)
+{
+#ifdef NDEBUG
+    (void)state;
+    skip();
+#else
+    world *w = world_of(state);
+    int peer, result;
+    recorder *r = join_pair(w, &recorder_handlers, &peer);
+
+    run_turns(w->map, 2);
+    peer_write(peer, "x", 1);
+    assert_int_equal(asyncore_call_soon(w->map, fork_in_a_loop, w->map), 0);
+    asyncore_set_readable(&r->dispatcher, false);
+    errno = 0;
+    result = asyncore_loop(w->map, -1, -1);
+    if (forked == 0) {
+        CHECK(result == -1 && errno == ECHILD);
+        _exit(0);
+    }
+    assert_int_equal(result, 0);
+    reap(forked);
+    close(peer);
+#endif
+}
+
 static void wakeups(void **state)
 {
     world *w = world_of(state);
@@ -820,6 +856,7 @@ int main(void)
         IN_UNIX(blocking_mode_is_the_parents),
         IN_UNIX(closed_too_early),
         IN_UNIX(forgotten),
+        IN_UNIX(forgotten_in_a_loop),
         IN_UNIX(wakeups),
         IN_UNIX(posted_calls_are_the_parents),
         IN_UNIX(fork_in_a_call),

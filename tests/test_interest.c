@@ -222,6 +222,62 @@ static void swapped_for_flags(void **state)
     close(peer);
 }
 
+static bool leave_the_class(asyncore_dispatcher *d)
+{
+    asyncore_set_handlers(d, &plain);
+    asyncore_poll(d->map, 0);
+    return false;
+}
+
+/* What the predicate answers is not for the class that d is in by then, of
+   which nobody asks. */
+static void class_left_in_a_predicate(void **state)
+{
+    static const asyncore_handlers leaving = {
+        .readable = leave_the_class,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    int peer;
+    recorder *r = join(w, &leaving, &peer);
+
+    asyncore_poll(w->map, 0);
+    peer_write(peer, "x", 1);
+    run_until(w->map, r->ran.read);
+    close(peer);
+}
+
+/* Sends more than there is room for, of which the peer makes some. */
+static bool send_much(asyncore_dispatcher *d)
+{
+    static char much[4 << 20];
+    int peer = *(int *)recorder_of(d)->arg;
+
+    if (!recorder_of(d)->flag) {
+        recorder_of(d)->flag = true;
+        asyncore_send(d, much, sizeof much);
+        while (recv(peer, much, sizeof much, MSG_DONTWAIT) > 0)
+            continue;
+    }
+    return false;
+}
+
+static void a_predicate_sends(void **state)
+{
+    static const asyncore_handlers sending = {
+        .readable = send_much,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    int peer;
+    recorder *r = join_with_send(w, &sending, &peer);
+
+    r->arg = &peer;
+    assert_int_equal(asyncore_poll(w->map, DEADLINE_MS), 1);
+    assert_true(r->flag);
+    close(peer);
+}
+
 static void a_listener_is_asked_one(void **state)
 {
     world *w = world_of(state);
@@ -657,6 +713,8 @@ int main(void)
         IN_UNIX(not_asked_by_set_up),
         IN_UNIX(answers),
         IN_UNIX(swapped_for_flags),
+        IN_UNIX(class_left_in_a_predicate),
+        IN_UNIX(a_predicate_sends),
         EVERYWHERE(a_listener_is_asked_one),
         EVERYWHERE(unconnected_is_not_asked),
         IN_UNIX(a_predicate_closes_the_last),

@@ -876,6 +876,51 @@ static void an_asynchat_closes_when_done(void **state)
     assert_int_equal(passed(), 0);
 }
 
+static int its_peer;
+
+static void stop_and_linger(asynchat *chat, const void *data, size_t size)
+{
+    asyncore_map *map = chat->dispatcher.map;
+
+    (void)data, (void)size;
+    asynchat_push(chat, "x", 1);
+    close(its_peer);
+    asyncore_stop_when_done(map, LINGER);
+    clock_advance(LINGER / 2 * CLOCK_MS);
+    asyncore_poll(map, 0);
+}
+
+static void free_at_once(asyncore_dispatcher *d)
+{
+    closes++;
+    asyncore_close(d);
+    free(d);
+}
+
+/* It is told in the middle of its input; its answer finds nobody, and then it is
+   gone, before it has been closed for want of a better end. */
+static void an_asynchat_goes_as_it_is_told(void **state)
+{
+    static const asynchat_handlers class = {
+        .dispatcher.handle_close = free_at_once,
+        .handle_frame = stop_and_linger,
+    };
+    world *w = world_of(state);
+    asynchat *chat = malloc(sizeof *chat);
+    int ends[2];
+
+    assert_non_null(chat);
+    peer_pair(SOCK_STREAM, ends);
+    its_peer = ends[1];
+    assert_int_equal(asynchat_init(chat, &class, ends[0], w->map), 0);
+    asynchat_set_terminator(chat, "\n", 1);
+    peer_write(ends[1], "one\n", 4);
+    freeze();
+    run_turns(w->map, 2);
+    assert_int_equal(closes, 1);
+    assert_int_equal(asyncore_map_count(w->map), 0);
+}
+
 /* What it holds back itself is input too. */
 static void an_asynchat_that_pauses_is_waited_for(void **state)
 {
@@ -990,6 +1035,7 @@ int main(void)
         STOP(datagrams_are_answered),
         STOP_IPV4(datagrams_are_answered),
         STOP(an_asynchat_closes_when_done),
+        STOP(an_asynchat_goes_as_it_is_told),
         STOP(an_asynchat_that_pauses_is_waited_for),
         STOP(without_memory_they_are_told_at_once),
     };

@@ -598,25 +598,42 @@ static void busy_map_is_woken_too(void **state)
         close(peer[i]);
 }
 
+static void forget_errno(asyncore_dispatcher *d)
+{
+    record_free(d);
+    errno = ENOENT;
+}
+
+static void close_the_other(void *r)
+{
+    asyncore_close(&((recorder *)r)->dispatcher);
+}
+
 /* As daemons do with all that they do not know. */
 static void own_descriptors_closed(void **state)
 {
+    static const asyncore_handlers forgetful = { .handle_free = forget_errno };
     world *w = world_of(state);
+    asyncore_timer timer = { 0 };
     struct pollfd fds[4];
-    int peer, count;
+    int peer, others_peer, count;
     recorder *r = join_pair(w, &recorder_handlers, &peer);
+    recorder *other = join_pair(w, &forgetful, &others_peer);
 
     asyncore_poll(w->map, 0);
     count = asyncore_map_pollfds(w->map, fds, 4);
     assert_in_range(count, 1, 4);
     for (int i = 0; i < count; i++)
-        if (fds[i].fd != r->dispatcher.fd)
+        if (fds[i].fd != r->dispatcher.fd && fds[i].fd != other->dispatcher.fd)
             close(fds[i].fd);
+    asyncore_call_later(&timer, w->map, 0, close_the_other, other);
     errno = 0;
     assert_int_equal(asyncore_loop(w->map, FOREVER, 100), -1);
     assert_int_equal(errno, EBADF);
     assert_int_equal(asyncore_poll(w->map, FOREVER), -1);
+    asyncore_timer_cancel(&timer);
     close(peer);
+    close(others_peer);
 }
 
 int main(void)
