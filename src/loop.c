@@ -253,28 +253,33 @@ static void leave(asyncore_map *map)
     asyncore__map_release(map);
 }
 
+static bool is_ours(const asyncore_map *map)
+{
+    if (asyncore__map_is_ours(map))
+        return true;
+    errno = ECHILD;
+    return false;
+}
+
 /* The map, or NULL and errno. */
 static asyncore_map *enter_loop(asyncore_map *map)
 {
     map = asyncore__map(map);
-    if (map != NULL && !asyncore__map_is_ours(map)) {
-        errno = ECHILD;
-        return NULL;
-    }
-    return map;
+    return map != NULL && is_ours(map) ? map : NULL;
 }
 
 /* A turn, of a map that is held and not to stop. */
 static int enter_turn(asyncore_map *map, int timeout)
 {
-    int served = 0, error;
+    int served = 0, error = 0;
 
     asyncore__map_enter(map);
     if (is_busy(map))
         served = turn(map, timeout);
     else
         woken(map); /* or another loop would find it ready for ever */
-    error = errno;
+    if (served < 0)
+        error = errno;
     asyncore__map_leave(map);
     asyncore__map_reap(map);
     if (served < 0)
@@ -310,7 +315,7 @@ int asyncore_loop(asyncore_map *map, int timeout_ms, int count)
     asyncore__map_reap(map);
     while (served >= 0 && count != 0 && !map->stopping && is_busy(map)) {
         /* A handler may have forked. */
-        served = enter_loop(map) != NULL ? enter_turn(map, timeout_ms) : -1;
+        served = is_ours(map) ? enter_turn(map, timeout_ms) : -1;
         if (count > 0)
             count--;
     }
