@@ -1294,9 +1294,11 @@ static void gathered_for_one_that_went(void **state)
     finish(d, other);
 }
 
+enum { PUSH, CLOSE, CLOSE_IN_CLOSE };
+
 /* A channel whose number is taken over while it is given input. */
 static struct {
-    enum { PUSH, CLOSE, CLOSE_IN_CLOSE } then;
+    int then; /* what others do to it */
     chatter *lost, *other;
     int lost_peer, other_peer;
     asyncore_dispatcher heir;

@@ -404,9 +404,7 @@ static void forgotten(void **state)
 #endif
 }
 
-/* ---- Wakeups, calls, timers -------------------------------------------- */
-
-/* Neither wakes the other, and neither takes the other's wakeup. */
+#ifndef NDEBUG
 static pid_t forked;
 
 static void fork_in_a_loop(void *map)
@@ -415,6 +413,7 @@ static void fork_in_a_loop(void *map)
     if (forked > 0)
         asyncore_stop(map);
 }
+#endif
 
 /* The child comes back into the middle of its parent's asyncore_loop. */
 static void forgotten_in_a_loop(void **state)
@@ -443,6 +442,9 @@ static void forgotten_in_a_loop(void **state)
 #endif
 }
 
+/* ---- Wakeups, calls, timers -------------------------------------------- */
+
+/* Neither wakes the other, and neither takes the other's wakeup. */
 static void wakeups(void **state)
 {
     world *w = world_of(state);
