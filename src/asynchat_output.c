@@ -11,7 +11,6 @@
 #include "asynchat_impl.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,8 +47,7 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
         (void)asyncore__output_send_rest(d,
                                          asynchat__output_of(asynchat__self(d)),
                                          c->data, c->size, (size_t)n);
-    if (map->cork != NULL)
-        free(map->cork);
+    free(map->cork);
     map->cork = c;
     c->size = 0;
     d = asyncore__deref(&ref);

@@ -115,8 +115,8 @@ int64_t asyncore__timers_now(asyncore_map *map)
     return map->now;
 }
 
-/* The first whose key is due, if it is, which is so for all those before it that
-   were set anew: they are put back. */
+/* The first timer, if it is due. Of those that only seem to be, for they were set
+   anew since they got their key, each is put back on the way. */
 static asyncore_timer *first_due(asyncore_map *map, int64_t now)
 {
     asyncore_timer *timer;

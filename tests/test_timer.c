@@ -257,6 +257,23 @@ static void set_anew(void **state)
     assert_true(m->ran_at >= start + 500 * CLOCK_MS);
 }
 
+/* To a later time by a few stores: it keeps its place, however many others are
+   set. To an earlier one it has to move. */
+static void set_anew_where_it_is(void **state)
+{
+    world *w = world_of(state);
+    note *a = later(w, 'a', 50, ran), *b = later(w, 'b', 60, ran);
+    int64_t key = a->timer.key;
+
+    for (int i = 1; i <= 10; i++)
+        asyncore_call_later(&a->timer, w->map, 60 + i, ran, a);
+    assert_true(a->timer.key == key);
+    asyncore_call_later(&b->timer, w->map, 40, ran, b);
+    assert_true(b->timer.key < key);
+    assert_int_equal(asyncore_loop(w->map, -1, -1), 0);
+    assert_string_equal(trace, "ba");
+}
+
 static void two_maps(void **state)
 {
     world *w = world_of(state);
@@ -991,6 +1008,7 @@ int main(void)
         FROZEN(order_among_equals),
         FROZEN(order_of_moments),
         FROZEN(set_anew),
+        FROZEN(set_anew_where_it_is),
         FROZEN(two_maps),
         FROZEN(default_map),
         FROZEN(no_drift),
