@@ -252,11 +252,18 @@ class StopTests:
                 self.assertLess(taken, LINGERS)
 
     def is_refused(self, server):
-        try:
-            server.connect().close()
-            return False
-        except (ConnectionError, FileNotFoundError):
-            return True
+        """A SYN that meets the listener's last moment is lost, and would be
+        sent again after a second."""
+        family, address = server.sockaddr()
+        with socket.socket(family) as s:
+            s.settimeout(0.2)
+            try:
+                s.connect(address)
+            except (ConnectionError, FileNotFoundError):
+                return True
+            except socket.timeout:
+                pass
+        return False
 
     def test_nobody_there(self):
         server = self.serve()
