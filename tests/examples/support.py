@@ -16,10 +16,10 @@ import time
 import unittest
 
 DEADLINE = 30.0
-# What servers promise: to end within a second of the signal. So long they wait
-# for clients.
-STOPS_WITHIN = 1.0
+# So long a server waits for its clients after the signal, to end within a
+# second of it; and so long that takes at most where everything is slow.
 LINGERS = 0.7
+STOPS_WITHIN = 6.0
 BACKEND = os.environ.get("ASYNCORE_BACKEND", "")
 MEBIBYTE = 1 << 20
 
@@ -285,23 +285,35 @@ class Case(unittest.TestCase):
                              printed=b""):
         """number is sent, unless it is None, after what has been sent at
         started. Returns how long it all took."""
-        slack = 5 if server.sanitized else 0.5
         if number is not None:
             server.signal(number)
         self.assertEqual(server.finish(), (0, printed, b""))
         taken = time.monotonic() - started
-        self.assertLess(taken, STOPS_WITHIN + slack)
+        self.assertLess(taken, STOPS_WITHIN)
         return taken
 
-    def assert_heeds_second_signal(self, server, client):
-        """client hears of the first one, and stays."""
-        started = time.monotonic()
-        server.signal(signal.SIGTERM)
-        while client.recv(65536):
-            pass
-        taken = self.assert_stops_in_time(server, started, signal.SIGINT)
-        if not server.sanitized:
-            self.assertLess(taken, LINGERS)
+    def assert_does_not_linger(self, attempt):
+        """attempt returns a server that has ended, and how long that took.
+        Whoever waits never takes less than LINGERS, and who does not wait may
+        take more on a busy machine, but not every time."""
+        for _ in range(5):
+            server, taken = attempt()
+            if server.sanitized or taken < LINGERS:
+                return
+        self.fail("it waits: %g s, and never less than %g" % (taken, LINGERS))
+
+    def assert_heeds_second_signal(self, connect):
+        """connect returns a server and a client, which hears of the first
+        signal and stays."""
+        def attempt():
+            server, client = connect()
+            started = time.monotonic()
+            server.signal(signal.SIGTERM)
+            while client.recv(65536):
+                pass
+            return server, self.assert_stops_in_time(server, started,
+                                                     signal.SIGINT)
+        self.assert_does_not_linger(attempt)
 
     def assert_misuse(self, *command):
         status, out, err = run(*command)

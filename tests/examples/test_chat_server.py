@@ -766,9 +766,11 @@ class TestGoodbye(ChatCase):
         self.assert_stops_in_time(server, started, None)
 
     def test_second_signal(self):
-        server = self.serve()
-        ann, = self.people(server, "ann")
-        self.assert_heeds_second_signal(server, ann.socket)
+        def connect():
+            server = self.serve()
+            ann, = self.people(server, "ann")
+            return server, ann.socket
+        self.assert_heeds_second_signal(connect)
 
     def test_nobody_else_comes_in(self):
         server = self.serve()

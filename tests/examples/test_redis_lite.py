@@ -651,10 +651,12 @@ class TestRudeClients(RedisCase):
         self.assert_stops_in_time(server, time.monotonic())
 
     def test_second_signal(self):
-        server = self.serve()
-        client = self.connect(server)
-        client.call("PING")
-        self.assert_heeds_second_signal(server, client.socket)
+        def connect():
+            server = self.serve()
+            client = self.connect(server)
+            client.call("PING")
+            return server, client.socket
+        self.assert_heeds_second_signal(connect)
 
     def test_stops_with_clients_inside(self):
         server = self.serve()

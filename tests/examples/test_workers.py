@@ -273,21 +273,23 @@ class TestProcesses(WorkersTests, WorkersCase):
             self.wait_for_workers(server, 1, before)
         self.assert_serves(server)
         self.assertGreater(time.monotonic() - started, 2.9)
-        self.assertLess(time.monotonic() - started, 10)
         self.assert_stops_after_deaths(server, 3)
 
     def test_stop_while_one_is_missing(self):
-        server = self.serve()
-        before = self.wait_for_workers(server)
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
-        support.wait_until(
-            lambda: not before & set(server.workers()), "they are gone")
-        started = time.monotonic()
-        status, out, err = server.stop()
-        self.assertEqual((status, out), (0, b""))
-        self.assertEqual(err.count(b"\n"), WORKERS, err)
-        self.assertLess(time.monotonic() - started, 1)
+        """It does not wait for what would take its place."""
+        def attempt():
+            server = self.serve()
+            before = self.wait_for_workers(server)
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            support.wait_until(
+                lambda: not before & set(server.workers()), "they are gone")
+            started = time.monotonic()
+            status, out, err = server.stop()
+            self.assertEqual((status, out), (0, b""))
+            self.assertEqual(err.count(b"\n"), WORKERS, err)
+            return server, time.monotonic() - started
+        self.assert_does_not_linger(attempt)
 
     def test_one_that_is_told_to_end(self):
         """SIGTERM to one worker: it ends gently, and has a successor."""
