@@ -46,6 +46,7 @@
 #include <unistd.h>
 
 enum {
+    REPLY = 1024,  /* bytes, with the NUL but without the CRLF */
     LINGER = 5000, /* ms for the last answer to arrive */
     DATA_TIMES = 10,
     STOP_MS = 700 /* and for all of them */
@@ -71,18 +72,20 @@ static asyncore_map *map;
 void session_answer(session *s, const char *format, ...)
 {
     static const char bad[] = "500 Error: bad syntax";
-    char line[1024];
+    char line[REPLY + 2];
+    size_t size;
     va_list arguments;
 
     va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
+    vsnprintf(line, REPLY, format, arguments);
     va_end(arguments);
     for (const char *c = line; !s->utf8 && *c != '\0'; c++) {
         if ((unsigned char)*c > 0x7f)
             memcpy(line, bad, sizeof bad);
     }
-    asynchat_push(&s->chat, line, strlen(line));
-    asynchat_push(&s->chat, "\r\n", 2);
+    size = strlen(line);
+    memcpy(line + size, "\r\n", 2);
+    asynchat_push(&s->chat, line, size + 2);
 }
 
 void session_finish(session *s)
