@@ -132,10 +132,21 @@ static bool ask(asyncore_dispatcher *d, bool *readable, bool *writable)
     return true;
 }
 
+/* Every turn asks the listeners, and hardly ever is there anything new. */
+static bool is_waiting_listener(const asyncore_dispatcher *d)
+{
+    return d->accepting && d->reading &&
+           d->interest == (ASYNCORE__WATCH | POLLIN | ASYNCORE__NOT_READ) &&
+           d->registered == d->interest && d->map->resume_at == 0 &&
+           d->handlers->readable == NULL;
+}
+
 void asyncore__ask(asyncore_dispatcher *d)
 {
     bool readable, writable;
 
+    if (is_waiting_listener(d))
+        return;
     if (ask(d, &readable, &writable))
         set_interest(d, interest(d, readable, writable));
 }

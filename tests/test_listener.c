@@ -263,6 +263,46 @@ static void paused(void **state)
     close(peer);
 }
 
+static bool is_flagged(asyncore_dispatcher *d)
+{
+    return recorder_of(d)->flag;
+}
+
+/* Its class is asked every time, though the last answer was the same; another
+   class's answer is worth nothing. */
+static void with_a_predicate(void **state)
+{
+    static const asyncore_handlers asked = {
+        .readable = is_flagged,
+        .handle_accepted = record_accepted,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    asyncore_address at;
+    recorder *r = serve(w, &asked, &at);
+    int peer[3];
+
+    r->flag = 1;
+    peer[0] = peer_connect(&at);
+    run_until(w->map, r->ran.accepted == 1);
+    assert_int_equal(asyncore_poll(w->map, 0), 0);
+    r->flag = 0;
+    peer[1] = peer_connect(&at);
+    assert_in_range(turns_during(w->map, 50), 1, FEW_TURNS);
+    assert_int_equal(r->ran.accepted, 1);
+    r->flag = 1;
+    run_until(w->map, r->ran.accepted == 2);
+    asyncore_set_readable(&r->dispatcher, false);
+    assert_int_equal(asyncore_poll(w->map, 0), 0);
+    assert_int_equal(asyncore_set_handlers(&r->dispatcher, &counting), 0);
+    peer[2] = peer_connect(&at);
+    assert_in_range(turns_during(w->map, 50), 1, FEW_TURNS);
+    assert_int_equal(r->ran.accepted, 2);
+    asyncore_set_readable(&r->dispatcher, true);
+    run_until(w->map, r->ran.accepted == 3);
+    close_each(peer, 3);
+}
+
 static void accept_one(asyncore_dispatcher *d)
 {
     int fd = asyncore_accept(d, NULL);
@@ -781,6 +821,47 @@ static void no_memory_to_watch_it(void **state)
     assert_int_equal(r->ran.accepted, 1);
     close(peer);
 }
+
+static void make_room(asyncore_dispatcher *d, int error)
+{
+    recorder *r = recorder_of(d);
+
+    record_error(d, error);
+    asyncore_close(r->arg);
+}
+
+/* What is closed then ends the wait before anybody has waited. */
+static void memory_is_back_at_once(void **state)
+{
+    static const asyncore_handlers yielding = {
+        .handle_accepted = record_accepted,
+        .handle_error = make_room,
+        .handle_free = record_free,
+    };
+    world *w = world_of(state);
+    asyncore_address at, other;
+    recorder *r = serve(w, &yielding, &at);
+    recorder *spare = serve(w, &counting, &other);
+    int peer = peer_connect(&at);
+
+    if (strcmp(asyncore_map_backend(w->map), "epoll") != 0) {
+        close(peer);
+        skip();
+    }
+    r->arg = &spare->dispatcher;
+    assert_int_equal(asyncore_poll(w->map, 0), 1);
+    assert_int_equal(r->ran.accepted, 1);
+    asyncore_set_readable(&r->dispatcher, false);
+    assert_int_equal(asyncore_poll(w->map, 0), 0);
+    asyncore_set_readable(&r->dispatcher, true);
+    control_failures = 1;
+    close(peer);
+    peer = peer_connect(&at);
+    run_until(w->map, r->ran.accepted == 2);
+    assert_int_equal(control_failures, 0);
+    assert_int_equal(r->ran.error, 1);
+    close(peer);
+}
 #endif
 
 int main(void)
@@ -796,6 +877,7 @@ int main(void)
         EVERYWHERE(at_most_64_a_turn),
         EVERYWHERE(what_handle_accepted_is_given),
         EVERYWHERE(paused),
+        EVERYWHERE(with_a_predicate),
         EVERYWHERE(handle_accept_of_ones_own),
         EVERYWHERE(adopted),
         EVERYWHERE(unhandled),
@@ -817,6 +899,7 @@ int main(void)
         EVERYWHERE(closed_in_handle_error),
 #ifdef ASYNCORE_HAVE_EPOLL
         EVERYWHERE(no_memory_to_watch_it),
+        EVERYWHERE(memory_is_back_at_once),
 #endif
     };
 
