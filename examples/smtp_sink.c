@@ -84,8 +84,9 @@ void session_answer(session *s, const char *format, ...)
             memcpy(line, bad, sizeof bad);
     }
     size = strlen(line);
-    memcpy(line + size, "\r\n", 2);
-    asynchat_push(&s->chat, line, size + 2);
+    line[size++] = '\r';
+    line[size++] = '\n';
+    asynchat_push(&s->chat, line, size);
 }
 
 void session_finish(session *s)
