@@ -36,7 +36,8 @@ static int set_terminator(asynchat *chat, const char *delimiter, unsigned mode,
     if (from_outside) {
         if (asynchat__is_due(chat))
             d->primed = 1;
-        if (d->extra != NULL)
+        /* A handler may set one without knowing that chat was closed. */
+        if (asyncore__in_map(d) && d->extra != NULL)
             d->extra->begun = 0;
         d->held = 0;
         asyncore__update(d);

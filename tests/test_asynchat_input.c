@@ -820,6 +820,62 @@ static void nothing_after_close(void **state)
     finish(c, peer);
 }
 
+typedef struct guarded {
+    asyncore_dispatcher dispatcher;
+    unsigned char guard[256];
+} guarded;
+
+static void count_free(asyncore_dispatcher *d)
+{
+    ((guarded *)d)->guard[0]++;
+}
+
+static void close_with_another(chatter *c, int at)
+{
+    guarded *other = c->arg;
+
+    (void)at;
+    asyncore_close(base_of(c));
+    asyncore_close(&other->dispatcher);
+    if (asynchat_set_terminator(&c->chat, "\n", 1) < 0 ||
+        asynchat_set_terminator_bytes(&c->chat, 7) < 0 ||
+        asynchat_set_frame_timeout(&c->chat, 1000) == 0)
+        c->closed = -1;
+}
+
+/* A handler may not know that it was closed, as by a push that failed. What is
+   set then touches nobody else who waits for handle_free. */
+static void terminator_of_a_closed_one(void **state)
+{
+    static const asyncore_handlers handlers = { .handle_free = count_free };
+    world *w = world_of(state);
+    guarded *other = lend(w, sizeof *other);
+    int peer, ends[2];
+
+    for (int style = 0; style < 2; style++) {
+        chatter *c = chatter_pair(w, styles[style], &peer);
+
+        peer_pair(SOCK_STREAM, ends);
+        assert_int_equal(asyncore_dispatcher_init(&other->dispatcher, &handlers,
+                                                  ends[0], w->map),
+                         0);
+        other->guard[0] = 0;
+        memset(other->guard + 1, 0xee, sizeof other->guard - 1);
+        c->arg = other;
+        c->on_frame = close_with_another;
+        set_delimiter(c, "\n");
+        say(w, peer, "a\nb\n");
+        check(c, "[a]");
+        assert_int_equal(c->freed, 1);
+        assert_int_equal(c->closed, 0);
+        assert_int_equal(other->guard[0], 1);
+        for (size_t i = 1; i < sizeof other->guard; i++)
+            assert_int_equal(other->guard[i], 0xee);
+        finish(c, peer);
+        close(ends[1]);
+    }
+}
+
 static void done_at_2(chatter *c, int at)
 {
     if (at == 2)
@@ -1403,6 +1459,7 @@ int main(void)
         HERE(overflow_at_the_end),
         HERE(limits_that_do_not_apply),
         HERE(nothing_after_close),
+        HERE(terminator_of_a_closed_one),
         HERE(nothing_after_close_when_done),
         HERE(reopened_in_a_handler),
         HERE(pause_and_resume),
