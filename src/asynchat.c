@@ -65,6 +65,7 @@ static const asyncore__class asynchat_class = {
     .queued = asynchat__queued,
     .shutdown = asynchat__shutdown,
     .frame_late = asynchat__frame_late,
+    .holds_input = asynchat__holds_input,
     .release = release,
 };
 

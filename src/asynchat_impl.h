@@ -40,7 +40,10 @@ static inline void asynchat__give_buffer(asyncore_map *map, char *buffer)
 
 /* ---- asynchat_parser.c -------------------------------------------------- */
 
-/* Drops what is held back. */
+/* Whether anything is held back. */
+bool asynchat__holds_input(const asyncore_dispatcher *d);
+
+/* Drops it. */
 void asynchat__drop_input(asynchat *chat);
 
 /* ---- asynchat_deadline.c ------------------------------------------------ */

@@ -58,6 +58,13 @@ struct asynchat__input *asynchat__take_held(asynchat *chat)
     return in;
 }
 
+bool asynchat__holds_input(const asyncore_dispatcher *d)
+{
+    const asynchat *chat = (const asynchat *)d;
+
+    return !d->draining && (chat->input != NULL || chat->matched > 0);
+}
+
 void asynchat__drop_input(asynchat *chat)
 {
     free(asynchat__take_held(chat));

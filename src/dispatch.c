@@ -13,9 +13,13 @@
 
 enum { ASKED = POLLIN | POLLPRI | POLLOUT };
 
+/* In the kernel, or with its class: for later, for now (this is a turn inside
+   of one of its handlers), or as a part of what it will be given. */
 static bool has_unread(const asyncore_dispatcher *d)
 {
-    return d->primed || asyncore__sock_unread(d->fd);
+    return d->primed || d->serving ||
+           (d->base->holds_input != NULL && d->base->holds_input(d)) ||
+           asyncore__sock_unread(d->fd);
 }
 
 /* What it broke of: SO_ERROR, unless that has been read, and so cleared. */

@@ -34,8 +34,10 @@ typedef struct asyncore__class {
     size_t (*queued)(const asyncore_dispatcher *d);
     int (*shutdown)(asyncore_dispatcher *d);
 
-    /* A frame is late; NULL where there are no frames. */
+    /* Where there are frames: one is late; whether d holds a part of one. NULL
+       elsewhere. */
     void (*frame_late)(asyncore_dispatcher *d);
+    bool (*holds_input)(const asyncore_dispatcher *d);
 
     /* Frees what it holds, before d->fd is closed. */
     void (*release)(asyncore_dispatcher *d);

@@ -1133,6 +1133,39 @@ static void hangup_while_paused(void **state)
     }
 }
 
+/* And first what the end has cut off, or the beginning of a delimiter. */
+static void hangup_in_a_frame(void **state)
+{
+    static const asynchat_handlers with_tail = {
+        .dispatcher = { .handle_close = chatter_close },
+        .handle_frame = chatter_frame,
+        .collect_incoming_data = chatter_tail,
+    };
+    static const asynchat_handlers *const classes[] = { &with_tail,
+                                                        &chatter_pieces };
+    static const char *const sent[] = { "one\r\ntwo", "one\r" };
+    static const char *const before[] = { "[one]", "one" };
+    static const char *const after[] = { "[one]{two}<close 0>",
+                                         "one\r<close 0>" };
+    world *w = world_of(state);
+
+    for (int i = 0; i < 2; i++) {
+        int peer;
+        chatter *c = chatter_pair(w, classes[i], &peer);
+
+        set_delimiter(c, "\r\n");
+        say(w, peer, sent[i]);
+        asyncore_set_readable(base_of(c), false);
+        close(peer);
+        settle(w);
+        assert_string_equal(c->text, before[i]);
+        resume_reading(c);
+        run_until(w->map, c->closed > 0);
+        assert_string_equal(c->text, after[i]);
+        finish(c, -1);
+    }
+}
+
 /* The same for one that waits for a terminator. */
 static void hangup_while_waiting(void **state)
 {
@@ -1208,6 +1241,26 @@ static void nested_order(void **state)
         settle(w);
         check(c, "[a][b][c][d][e]");
         finish(c, peer);
+    }
+}
+
+/* What has been read already comes before the end. */
+static void nested_and_hung_up(void **state)
+{
+    world *w = world_of(state);
+
+    where = w;
+    for (int style = 0; style < 2; style++) {
+        int peer;
+        chatter *c = chatter_pair(w, styles[style], &peer);
+
+        c->on_frame = poll_thrice;
+        set_delimiter(c, "\n");
+        peer_write(peer, "a\nb\nc\n", 6);
+        close(peer);
+        run_until(w->map, c->closed > 0);
+        check(c, "[a][b][c]<close 0>");
+        finish(c, -1);
     }
 }
 
@@ -1469,9 +1522,11 @@ int main(void)
         HERE(switching_while_paused),
         HERE(closed_while_paused),
         HERE(hangup_while_paused),
+        HERE(hangup_in_a_frame),
         HERE(hangup_while_waiting),
         HERE(stopped_in_a_handler),
         HERE(nested_order),
+        HERE(nested_and_hung_up),
         HERE(not_moved_from_its_handlers),
         HERE(nested_without_spinning),
         HERE(nested_and_closed),
