@@ -160,19 +160,13 @@ static void collect(asynchat *chat, const char *data, size_t size)
         class_of(chat)->collect_incoming_data(chat, data, size);
 }
 
-/* A part of a frame for collect_incoming_data; one held when the class was
-   another comes first. */
-static bool deliver_slice(asynchat__parser *p, const char *data, size_t size)
+/* A part of a frame, held when the class was another, or cut off. */
+static bool deliver_part(asynchat__parser *p)
 {
     struct asynchat__input *part = asynchat__take_held(p->chat);
 
-    if (part != NULL) {
-        collect(p->chat, part->data, part->end);
-        free(part);
-        if (!is_here(p))
-            return false;
-    }
-    collect(p->chat, data, size);
+    collect(p->chat, part->data, part->end);
+    free(part);
     return is_here(p);
 }
 
@@ -249,7 +243,8 @@ static bool deliver(asynchat__parser *p, const char *data, size_t size,
         return asynchat__hold(chat, data, size) == 0 ||
                asynchat__parse_failed(p);
     }
-    if (!deliver_slice(p, data, size))
+    collect(chat, data, size);
+    if (!is_here(p))
         return false;
     if (ends && class_of(chat)->found_terminator != NULL)
         class_of(chat)->found_terminator(chat);
@@ -262,8 +257,7 @@ static bool deliver(asynchat__parser *p, const char *data, size_t size,
    ends: it may pause, or switch. */
 static bool goes_ahead(const asynchat *chat, size_t size)
 {
-    return class_of(chat)->handle_frame == NULL &&
-           (size > 0 || chat->input != NULL);
+    return size > 0 && class_of(chat)->handle_frame == NULL;
 }
 
 /* A frame that came in one piece, the one most often seen: there is nothing to
@@ -340,7 +334,9 @@ bool asynchat__parse_plainly(asynchat__parser *p)
     bool here = true;
 
     while (here && can_go_on(p)) {
-        if (p->chat->delimiter != NULL)
+        if (p->chat->input != NULL && class_of(p->chat)->handle_frame == NULL)
+            here = deliver_part(p);
+        else if (p->chat->delimiter != NULL)
             here = parse_to_delimiter(p);
         else if (p->chat->mode == ASYNCHAT__BYTES)
             here = parse_bytes(p);
@@ -401,10 +397,14 @@ bool asynchat__parse_in_time(asynchat__parser *p)
 bool asynchat__parse_end(asynchat__parser *p)
 {
     asynchat *chat = p->chat;
+    const char *delimiter = chat->delimiter;
     size_t matched = chat->matched;
 
     chat->matched = 0;
     if (chat->delimiter != NULL && chat->count == SKIPPING)
         return true;
-    return deliver_slice(p, chat->delimiter, matched);
+    if (chat->input != NULL && !deliver_part(p))
+        return false;
+    collect(chat, delimiter, matched);
+    return is_here(p);
 }

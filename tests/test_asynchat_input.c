@@ -411,6 +411,43 @@ static void styles_switched(void **state)
     finish(c, peer);
 }
 
+static void two_bytes(chatter *c, const char *data, size_t size)
+{
+    if (size == 4 && memcmp(data, "held", 4) == 0)
+        asynchat_set_terminator_bytes(&c->chat, 2);
+}
+
+static void pause_at_held(chatter *c, const char *data, size_t size)
+{
+    if (size == 4 && memcmp(data, "held", 4) == 0)
+        asyncore_set_readable(base_of(c), false);
+}
+
+/* What a frames class held is a piece by itself: what its handler does holds
+   for what follows. */
+static void switching_after_what_was_held(void **state)
+{
+    world *w = world_of(state);
+
+    for (int pausing = 0; pausing < 2; pausing++) {
+        int peer;
+        chatter *c = chatter_pair(w, &chatter_frames, &peer);
+
+        c->on_piece = pausing ? pause_at_held : two_bytes;
+        set_delimiter(c, "\n");
+        say(w, peer, "held");
+        asyncore_set_handlers(base_of(c), &chatter_pieces.dispatcher);
+        say(w, peer, "12345\n");
+        assert_string_equal(c->text, pausing ? "held" : "held12|");
+        if (pausing) {
+            asyncore_set_readable(base_of(c), true);
+            settle(w);
+            assert_string_equal(c->text, "held12345|");
+        }
+        finish(c, peer);
+    }
+}
+
 /* ---- The end of the stream --------------------------------------------- */
 
 static void prefix_at_the_end(void **state)
@@ -1500,6 +1537,7 @@ int main(void)
         HERE(no_bytes),
         HERE(no_bytes_before_the_connection),
         HERE(styles_switched),
+        HERE(switching_after_what_was_held),
         HERE(prefix_at_the_end),
         HERE(bytes_cut_off),
         HERE(cut_off_and_dropped),
