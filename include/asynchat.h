@@ -245,7 +245,8 @@ ASYNCORE_API int asynchat_close_when_done(asynchat *chat, int linger_ms);
 
 /*
  * Drops what is queued and what input is held back. Data of which a part was
- * sent is cut off there: for a connection that is to be closed.
+ * sent is cut off there: for a connection that is to be closed. A half-close
+ * that waited behind what was queued takes place.
  */
 ASYNCORE_API void asynchat_discard_buffers(asynchat *chat);
 

@@ -118,8 +118,14 @@ int asynchat_close_when_done(asynchat *chat, int linger_ms)
 
 void asynchat_discard_buffers(asynchat *chat)
 {
-    if (!chat->dispatcher.draining)
+    asyncore_dispatcher *d = &chat->dispatcher;
+    bool end_waits = d->shut && chat->output != NULL;
+
+    if (!d->draining)
         asynchat__drop_input(chat);
     asynchat__drop_output(chat);
-    chat->dispatcher.flow = 0;
+    d->flow = 0;
+    /* The half-close was behind it. */
+    if (end_waits)
+        (void)asynchat__shutdown(d);
 }

@@ -572,6 +572,37 @@ static void discarded(void **state)
     finish(c, peer);
 }
 
+/* The end that waits behind what is discarded comes, though nobody had waited
+   for room. */
+static void discarded_before_the_end(void **state)
+{
+    world *w = world_of(state);
+
+    for (int done = 0; done < 2; done++) {
+        int peer, freed = 0;
+        chatter *c = chatter_pair(w, &chatter_frames, &peer);
+        source *s = new_source("never", 5, &freed);
+
+        s->later = true;
+        assert_int_equal(asynchat_push_with_producer(&c->chat, &s->producer),
+                         0);
+        run_until(w->map, s->asked > 0);
+        settle(w);
+        if (done)
+            assert_int_equal(asynchat_close_when_done(&c->chat, -1), 0);
+        else
+            assert_int_equal(asyncore_shutdown(base_of(c)), 0);
+        settle(w);
+        asynchat_discard_buffers(&c->chat);
+        assert_int_equal(freed, 1);
+        run_until(w->map, took_the_end(peer));
+        close(peer);
+        run_until(w->map, c->closed > 0);
+        assert_string_equal(c->text, "<close 0>");
+        finish(c, -1);
+    }
+}
+
 /* ---- Limits ------------------------------------------------------------ */
 
 static void limits(void **state)
@@ -1592,6 +1623,7 @@ int main(void)
         HERE(reset_with_a_queue),
         HERE(map_freed_with_a_queue),
         HERE(discarded),
+        HERE(discarded_before_the_end),
         HERE(limits),
         HERE(pumped),
         HERE(later_and_resumed),
