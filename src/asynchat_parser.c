@@ -403,8 +403,12 @@ bool asynchat__parse_end(asynchat__parser *p)
     chat->matched = 0;
     if (chat->delimiter != NULL && chat->count == SKIPPING)
         return true;
-    if (chat->input != NULL && !deliver_part(p))
-        return false;
+    if (chat->input != NULL) {
+        /* In one piece: its handler may pause, or want no more. */
+        if (asynchat__hold(chat, delimiter, matched) < 0)
+            return asynchat__parse_failed(p);
+        return deliver_part(p);
+    }
     collect(chat, delimiter, matched);
     return is_here(p);
 }

@@ -591,6 +591,34 @@ static void closed_in_the_tail(void **state)
     assert_int_equal(c->freed, 1);
 }
 
+static void goodbye_in_the_tail(asynchat *chat, const void *data, size_t size)
+{
+    chatter_of(chat)->calls++;
+    chatter_tail(chat, data, size);
+    asynchat_close_when_done(chat, DEADLINE_MS);
+}
+
+/* What is cut off is one piece, with the beginning of a delimiter. */
+static void done_in_the_tail(void **state)
+{
+    static const asynchat_handlers handlers = {
+        .dispatcher = { .handle_close = chatter_close,
+                        .handle_free = chatter_free },
+        .handle_frame = chatter_frame,
+        .collect_incoming_data = goodbye_in_the_tail,
+    };
+    world *w = world_of(state);
+    int peer;
+    chatter *c = chatter_pair(w, &handlers, &peer);
+
+    set_delimiter(c, "\r\n");
+    say(w, peer, "two\r");
+    close(peer);
+    run_until(w->map, c->freed > 0);
+    assert_string_equal(c->text, "{two\r}<close 0>");
+    assert_int_equal(c->calls, 1);
+}
+
 /* A failure that the class survives does not end the stream. */
 static int failures_left;
 
@@ -1543,6 +1571,7 @@ int main(void)
         HERE(cut_off_and_dropped),
         HERE(prefix_before_handle_eof),
         HERE(closed_in_the_tail),
+        HERE(done_in_the_tail),
         HERE(errors_survived),
         HERE(overflow_closes),
         HERE(overflow_skipped),

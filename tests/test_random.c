@@ -1,7 +1,7 @@
 /*
- * test_random.c - some fifty dispatchers to whom everything happens at random,
- * in handlers as well as between turns, beside a model that knows what may
- * and what must come of it.
+ * test_random.c - some fifty dispatchers and asynchats to whom everything
+ * happens at random, in handlers as well as between turns, beside a model that
+ * knows what may and what must come of it. Of frames it knows in chats.c.
  *
  *     no handler runs on a closed one, nor in its own handle_close
  *     handle_close at most once in a life, never after one's own close
@@ -14,7 +14,7 @@
  * ASYNCORE_SEED=n repeats run n; ASYNCORE_RUNS=n makes so many, counted up
  * from the seed.
  */
-#include "support/ends.h"
+#include "random/random.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,220 +23,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    SOULS = 50,
-    STEPS = 2000,
-    RUNS = (10 + ONE_IN - 1) / ONE_IN,
-    DEEPEST = 3,
-    CALLS = 64
-};
-
-typedef enum class_of {
-    PLAIN,
-    ASKED,  /* it has predicates */
-    HALVES, /* it has handle_eof */
-    CLASSES
-} class_of;
-
-typedef struct body {
-    asyncore_dispatcher_with_send w;
-    int id;
-} body;
-
-typedef struct soul {
-    body *a;           /* NULL: its memory was given back */
-    asyncore_map *map; /* NULL: in none */
-    int peer;          /* -1: none */
-    int life;          /* which one */
-    bool with_free, tcp;
-    bool open, ending, awaiting, evicted, connecting, shut;
-    bool limbo;            /* closed by the library, its memory is still ours */
-    size_t written, read;  /* from the peer */
-    size_t sent, received; /* by it */
-} soul;
-
-static struct {
-    world *w;
-    asyncore_map *map, *other_map;
-    soul souls[SOULS];
-    uint32_t random;
-    int inside; /* handlers on the stack */
-    int deep;   /* turns within turns */
-    bool calm;  /* handlers do nothing but their work */
-    bool stopped;
-    soul *stopper; /* its predicate did that */
-    int listener;
-    asyncore_address address;
-    int steps, handlers;
-} play;
-
-/* Marsaglia's xorshift: the same everywhere. */
-static uint32_t any(uint32_t below)
-{
-    play.random ^= play.random << 13;
-    play.random ^= play.random >> 17;
-    play.random ^= play.random << 5;
-    return play.random % below;
-}
-
-static bool chance(uint32_t in)
-{
-    return any(in) == 0;
-}
-
-/* The byte at that place of what a soul reads (0) or sends (1). */
-static unsigned char byte_at(const soul *s, int way, size_t place)
-{
-    size_t key = (size_t)(s - play.souls) * 7 + (size_t)s->life * 13;
-
-    return (unsigned char)((place + key + (size_t)way * 5) * 2654435761u >> 11);
-}
-
-static soul *soul_of(const asyncore_dispatcher *d)
-{
-    return &play.souls[((const body *)(const void *)d)->id];
-}
-
-static asyncore_dispatcher *dispatcher_of(const soul *s)
-{
-    return &s->a->w.dispatcher;
-}
-
-/* ---- Lives ------------------------------------------------------------- */
+enum { STEPS = 2000, RUNS = (30 + ONE_IN - 1) / ONE_IN, DEEPEST = 3 };
 
 static const asyncore_handlers classes[CLASSES][2];
 
-static void drop_peer(soul *s)
+const asyncore_handlers *any_class(const soul *s)
 {
-    if (s->peer >= 0)
-        close(s->peer);
-    s->peer = -1;
-}
-
-static void give_back(soul *s)
-{
-    if (s->a == NULL)
-        return;
-    memset(s->a, 0xee, sizeof *s->a);
-    free(s->a);
-    s->a = NULL;
-    s->limbo = false;
-}
-
-static void over(soul *s)
-{
-    if (!s->open)
-        return;
-    s->open = s->ending = s->evicted = s->connecting = false;
-    s->awaiting = s->with_free;
-    s->map = NULL;
-}
-
-static void begin_life(soul *s, int peer, bool tcp)
-{
-    drop_peer(s);
-    s->life++;
-    s->peer = peer;
-    s->tcp = tcp;
-    s->map = dispatcher_of(s)->map;
-    s->open = true;
-    s->ending = s->awaiting = s->evicted = s->connecting = s->shut = false;
-    s->limbo = false;
-    s->written = s->read = s->sent = s->received = 0;
-    if (peer >= 0)
-        fcntl(peer, F_SETFL, O_NONBLOCK);
-}
-
-static void close_soul(soul *s)
-{
-    bool was_open = s->open;
-
-    if (s->a == NULL)
-        return;
-    over(s);
-    asyncore_close(dispatcher_of(s));
-    if (chance(4))
-        asyncore_close(dispatcher_of(s));
-    if (was_open && !s->with_free && !s->limbo)
-        give_back(s);
-}
-
-static void new_body(soul *s)
-{
-    int result;
-
-    s->with_free = chance(2);
-    s->a = calloc(1, sizeof *s->a);
-    s->a->id = (int)(s - play.souls);
-    if (chance(2))
-        result = asyncore_dispatcher_with_send_init(
-            &s->a->w, &classes[any(CLASSES)][s->with_free], -1, play.map);
-    else
-        result = asyncore_dispatcher_init(&s->a->w.dispatcher,
-                                          &classes[any(CLASSES)][s->with_free],
-                                          -1, play.map);
-    if (result < 0)
-        complain("init: %s", strerror(errno));
-}
-
-static void any_pair(int ends[2], bool *tcp)
-{
-    *tcp = chance(2);
-    if (*tcp) {
-        ends[1] = peer_connect(&play.address);
-        ends[0] = peer_accept(play.listener);
-    } else {
-        peer_pair(SOCK_STREAM, ends);
-    }
-}
-
-/* A new life, of a new body or the one that is there. */
-static void open_soul(soul *s)
-{
-    int ends[2];
-    bool tcp;
-
-    if (s->open)
-        return;
-    if (s->a == NULL)
-        new_body(s);
-    if (chance(5)) {
-        if (asyncore_create_socket(dispatcher_of(s), AF_INET, SOCK_STREAM) <
-                0 ||
-            asyncore_connect(dispatcher_of(s), &play.address) < 0) {
-            complain("connect: %s", strerror(errno));
-            return;
-        }
-        begin_life(s, peer_accept(play.listener), true);
-        s->connecting = true;
-        return;
-    }
-    any_pair(ends, &tcp);
-    if (asyncore_set_socket(dispatcher_of(s), ends[0]) < 0)
-        complain("set_socket: %s", strerror(errno));
-    begin_life(s, ends[1], tcp);
-}
-
-/* s loses its number to another, behind the library's back. */
-static void evict(soul *s, soul *newcomer)
-{
-    int number, ends[2];
-    bool tcp;
-
-    if (!s->open || s->map != play.map || s->evicted || newcomer->open ||
-        newcomer == s || newcomer->a != NULL || s->ending)
-        return;
-    number = dispatcher_of(s)->fd;
-    new_body(newcomer);
-    any_pair(ends, &tcp);
-    if (dup2(ends[0], number) < 0)
-        complain("dup2: %s", strerror(errno));
-    close(ends[0]);
-    if (asyncore_set_socket(dispatcher_of(newcomer), number) < 0)
-        complain("set_socket: %s", strerror(errno));
-    begin_life(newcomer, ends[1], tcp);
-    s->evicted = true;
-    s->map = NULL;
+    return s->chat ? &chat_classes[any(CLASSES)][s->with_free].dispatcher
+                   : &classes[any(CLASSES)][s->with_free];
 }
 
 /* ---- What happens to them ---------------------------------------------- */
@@ -265,7 +59,7 @@ static void peer_reads(soul *s)
         return;
     while ((n = recv(s->peer, data, sizeof data, MSG_DONTWAIT)) > 0) {
         for (i = 0; i < n; i++)
-            if (data[i] != byte_at(s, 1, s->received + (size_t)i)) {
+            if (!s->cut && data[i] != byte_at(s, 1, s->received + (size_t)i)) {
                 complain("the peer got what was not sent");
                 return;
             }
@@ -273,7 +67,7 @@ static void peer_reads(soul *s)
     }
     if (s->received > s->sent)
         complain("the peer got more than was sent");
-    if (n == 0 && s->open && s->shut && s->received != s->sent)
+    if (n == 0 && s->open && s->shut && !s->cut && s->received != s->sent)
         complain("the end came before %zu bytes of %zu", s->sent - s->received,
                  s->sent);
 }
@@ -322,7 +116,9 @@ static void take_out(soul *s)
 {
     if (!s->open || s->map == NULL)
         return;
-    asyncore_del_channel(dispatcher_of(s));
+    /* It is its class's business where it is while that is at work. */
+    if (asyncore_del_channel(dispatcher_of(s)) < 0)
+        return;
     s->map = NULL;
     /* It was not closed, so its end may be told again. */
     s->ending = false;
@@ -343,8 +139,7 @@ static void change_class(soul *s)
         return;
     if (chance(3))
         s->with_free = !s->with_free;
-    if (asyncore_set_handlers(dispatcher_of(s),
-                              &classes[any(CLASSES)][s->with_free]) < 0)
+    if (asyncore_set_handlers(dispatcher_of(s), any_class(s)) < 0)
         complain("set_handlers: %s", strerror(errno));
 }
 
@@ -384,7 +179,7 @@ static void something(void)
 {
     soul *s = &play.souls[any(SOULS)];
 
-    switch (any(26)) {
+    switch (any(36)) {
     case 0:
     case 1:
     case 2:
@@ -405,7 +200,7 @@ static void something(void)
             asyncore_set_readable(dispatcher_of(s), chance(2));
         break;
     case 13:
-        if (s->a != NULL)
+        if (s->a != NULL && !s->chat)
             asyncore_set_writable(dispatcher_of(s), chance(2));
         break;
     case 14:
@@ -432,11 +227,16 @@ static void something(void)
             close_everybody();
         }
         break;
-    default: evict(s, &play.souls[any(SOULS)]);
+    case 25: evict(s, &play.souls[any(SOULS)]); break;
+    case 26:
+        if (s->open && s->map != NULL && chance(3))
+            asyncore_set_timeout(dispatcher_of(s), (int)any(30) - 1);
+        break;
+    default: something_of_chats(s);
     }
 }
 
-static void mischief(void)
+void mischief(void)
 {
     while (!play.calm && chance(3))
         something();
@@ -444,7 +244,7 @@ static void mischief(void)
 
 /* ---- The handlers ------------------------------------------------------ */
 
-static soul *begin(const asyncore_dispatcher *d, const char *name)
+soul *begin(const asyncore_dispatcher *d, const char *name)
 {
     soul *s = soul_of(d);
 
@@ -456,13 +256,13 @@ static soul *begin(const asyncore_dispatcher *d, const char *name)
     if (s->ending)
         complain("%s of one in its handle_close", name);
     if (s->map == play.map && play.stopped && play.stopper != s &&
-        play.inside == 0)
+        play.inside == 0 && play.deep > 0)
         complain("%s after asyncore_stop", name);
     play.inside++;
     return s;
 }
 
-static void end(void)
+void end(void)
 {
     play.inside--;
 }
@@ -512,6 +312,16 @@ static void on_read(asyncore_dispatcher *d)
     end();
 }
 
+/* What was written and not read, at an end that is orderly. */
+static void check_end(const soul *s, const char *name)
+{
+    if (s->chat)
+        check_end_of_chat(s, name);
+    else if (s->read != s->written)
+        complain("%s before %zu bytes of %zu", name, s->written - s->read,
+                 s->written);
+}
+
 static void on_write(asyncore_dispatcher *d)
 {
     soul *s = begin(d, "handle_write");
@@ -526,7 +336,7 @@ static void on_write(asyncore_dispatcher *d)
     end();
 }
 
-static void on_connect(asyncore_dispatcher *d)
+void on_connect(asyncore_dispatcher *d)
 {
     soul *s = begin(d, "handle_connect");
 
@@ -537,16 +347,15 @@ static void on_connect(asyncore_dispatcher *d)
     end();
 }
 
-static void on_close(asyncore_dispatcher *d)
+void on_close(asyncore_dispatcher *d)
 {
     soul *s = begin(d, "handle_close");
     int life = s->life;
 
     if (s->evicted ? d->error != EBADF : d->error == EBADF)
         complain("handle_close with error %d", d->error);
-    if (d->error == 0 && s->read != s->written)
-        complain("an orderly end before %zu bytes of %zu", s->written - s->read,
-                 s->written);
+    if (d->error == 0)
+        check_end(s, "an orderly end");
     s->ending = true;
     mischief();
     if (s->open && s->ending && s->life == life) {
@@ -560,14 +369,12 @@ static void on_close(asyncore_dispatcher *d)
     end();
 }
 
-static void on_eof(asyncore_dispatcher *d)
+void on_eof(asyncore_dispatcher *d)
 {
     soul *s = begin(d, "handle_eof");
     int life = s->life;
 
-    if (s->read != s->written)
-        complain("handle_eof before %zu bytes of %zu", s->written - s->read,
-                 s->written);
+    check_end(s, "handle_eof");
     mischief();
     if (s->open && s->life == life && !s->ending) {
         if (chance(2))
@@ -578,21 +385,21 @@ static void on_eof(asyncore_dispatcher *d)
     end();
 }
 
-static void on_error(asyncore_dispatcher *d, int error)
+void on_error(asyncore_dispatcher *d, int error)
 {
     begin(d, "handle_error");
     complain("handle_error %d", error);
     end();
 }
 
-static void on_drain(asyncore_dispatcher *d)
+void on_drain(asyncore_dispatcher *d)
 {
     begin(d, "handle_drain");
     mischief();
     end();
 }
 
-static void on_free(asyncore_dispatcher *d)
+void on_free(asyncore_dispatcher *d)
 {
     soul *s = soul_of(d);
 
@@ -608,8 +415,7 @@ static void on_free(asyncore_dispatcher *d)
     play.inside--;
 }
 
-static void on_log(asyncore_dispatcher *d, const char *message,
-                   const char *type)
+void on_log(asyncore_dispatcher *d, const char *message, const char *type)
 {
     (void)d;
     complain("%s: %s", type, message);
@@ -681,8 +487,17 @@ static void all_leave(void)
         }
         if (s->open) {
             asyncore_set_readable(dispatcher_of(s), true);
-            if (asyncore_set_handlers(dispatcher_of(s),
-                                      &classes[PLAIN][s->with_free]) < 0)
+            if (s->chat)
+                asynchat_producer_resume(&s->a->chat);
+            if (s->chat && asynchat_set_terminator(&s->a->chat, NULL, 0) == 0) {
+                s->lost |= s->skipping;
+                s->skipping = false;
+                s->frame.at = NOWHERE;
+            }
+            if (asyncore_set_handlers(
+                    dispatcher_of(s),
+                    s->chat ? &chat_classes[PLAIN][s->with_free].dispatcher
+                            : &classes[PLAIN][s->with_free]) < 0)
                 complain("set_handlers: %s", strerror(errno));
             /* One that has seen the end before waits to be closed. */
             if (dispatcher_of(s)->eof)
@@ -709,10 +524,12 @@ static void run(uint32_t seed)
     }
     all_leave();
     while (complaint[0] == '\0' &&
-           (asyncore_map_count(play.map) > 0 || play.stopped)) {
+           (asyncore_map_count(play.map) > 0 ||
+            asyncore_map_count(play.other_map) > 0 || play.stopped)) {
         if (left-- == 0 || now_ms() > until)
             complain("%zu are left", asyncore_map_count(play.map));
-        turn(20);
+        turns();
+        turn(asyncore_map_count(play.map) > 0 ? 20 : 0);
     }
     turns();
     for (int i = 0; i < SOULS; i++) {
@@ -724,11 +541,14 @@ static void run(uint32_t seed)
         if (s->awaiting)
             complain("one was never freed");
     }
+    if (complaint[0] == '\0' && play.sources != 0)
+        complain("%d producers are left", play.sources);
 }
 
 static void random_run(uint32_t seed)
 {
     world *w = play.w;
+    int file = play.file;
 
     alarm(6 * DEADLINE_MS / 1000);
     memset(&play, 0, sizeof play);
@@ -737,6 +557,7 @@ static void random_run(uint32_t seed)
     play.map = asyncore_map_new(NULL);
     play.other_map = asyncore_map_new(NULL);
     play.listener = peer_listen(w, &play.address);
+    play.file = file;
     for (int i = 0; i < SOULS; i++)
         play.souls[i].peer = -1;
     run(seed);
@@ -764,8 +585,10 @@ static void at_random(void **state)
     uint32_t runs = number_in_environment("ASYNCORE_RUNS", chosen ? 1 : RUNS);
 
     play.w = world_of(state);
+    play.file = repeating_file();
     for (uint32_t seed = first; seed - first < runs; seed++)
         random_run(seed);
+    close(play.file);
 }
 
 int main(void)
