@@ -67,7 +67,8 @@ static void peer_reads(soul *s)
     }
     if (s->received > s->sent)
         complain("the peer got more than was sent");
-    if (n == 0 && s->open && s->shut && !s->cut && s->received != s->sent)
+    if (n == 0 && s->open && s->shut && !s->cut && !s->evicted &&
+        s->received != s->sent)
         complain("the end came before %zu bytes of %zu", s->sent - s->received,
                  s->sent);
 }

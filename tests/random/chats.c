@@ -252,6 +252,8 @@ static void check_data(soul *s, const void *data, size_t size)
    was pushed, and how it ends, to come. */
 static void leave(soul *s, bool stopped)
 {
+    if (!play.calm && chance(2))
+        something_of_chats(s);
     mischief();
     if (play.stopped && !stopped)
         play.stopper = s;
