@@ -173,14 +173,12 @@ static void turn(int timeout)
     }
 }
 
-static void call(void *arg);
-
 /* One thing, to somebody. */
 static void something(void)
 {
     soul *s = &play.souls[any(SOULS)];
 
-    switch (any(36)) {
+    switch (any(42)) {
     case 0:
     case 1:
     case 2:
@@ -233,6 +231,12 @@ static void something(void)
         if (s->open && s->map != NULL && chance(3))
             asyncore_set_timeout(dispatcher_of(s), (int)any(30) - 1);
         break;
+    case 27:
+    case 28:
+    case 29:
+    case 30:
+    case 31:
+    case 32: something_else(); break;
     default: something_of_chats(s);
     }
 }
@@ -268,7 +272,7 @@ void end(void)
     play.inside--;
 }
 
-static void call(void *arg)
+void call(void *arg)
 {
     (void)arg;
     play.inside++;
@@ -386,6 +390,24 @@ void on_eof(asyncore_dispatcher *d)
     end();
 }
 
+void on_stop(asyncore_dispatcher *d)
+{
+    soul *s = begin(d, "handle_stop");
+    bool stopped = play.stopped;
+
+    if (chance(2))
+        close_soul(s);
+    else if (s->chat)
+        say_goodbye(s);
+    else
+        finish(s);
+    mischief();
+    /* It may be asked what it waits for nevertheless. */
+    if (play.stopped && !stopped)
+        play.stopper = s;
+    end();
+}
+
 void on_error(asyncore_dispatcher *d, int error)
 {
     begin(d, "handle_error");
@@ -425,7 +447,8 @@ void on_log(asyncore_dispatcher *d, const char *message, const char *type)
 #define COMMON \
     .handle_read = on_read, .handle_write = on_write, \
     .handle_connect = on_connect, .handle_close = on_close, \
-    .handle_error = on_error, .handle_drain = on_drain, .log_info = on_log
+    .handle_error = on_error, .handle_drain = on_drain, \
+    .handle_stop = on_stop, .log_info = on_log
 
 static const asyncore_handlers classes[CLASSES][2] = {
     [PLAIN] = { { COMMON }, { COMMON, .handle_free = on_free } },
@@ -452,9 +475,9 @@ static void check(void)
 {
     if (play.inside != 0)
         complain("left in the middle of a handler");
-    if (asyncore_map_count(play.map) != living_in(play.map))
+    if (asyncore_map_count(play.map) != living_in(play.map) + others_in_map())
         complain("%zu in the map instead of %zu", asyncore_map_count(play.map),
-                 living_in(play.map));
+                 living_in(play.map) + others_in_map());
     if (asyncore_map_count(play.other_map) != living_in(play.other_map))
         complain("%zu in the other map instead of %zu",
                  asyncore_map_count(play.other_map), living_in(play.other_map));
@@ -479,6 +502,7 @@ static void turns(void)
 static void all_leave(void)
 {
     play.calm = true;
+    end_others();
     for (int i = 0; i < SOULS; i++) {
         soul *s = &play.souls[i];
         put_in(s, play.map);
@@ -515,6 +539,7 @@ static void run(uint32_t seed)
     int left = 2000;
 
     play.random = seed * 2654435761u | 1;
+    begin_others();
     for (play.steps = 0; play.steps < STEPS && complaint[0] == '\0';
          play.steps++) {
         something();

@@ -155,7 +155,7 @@ static void push_producer(soul *s)
         s->sent += size;
 }
 
-static void say_goodbye(soul *s)
+void say_goodbye(soul *s)
 {
     int life = s->life;
 
@@ -388,6 +388,7 @@ void check_end_of_chat(const soul *s, const char *name)
                         .handle_close = on_close, \
                         .handle_error = on_error, \
                         .handle_drain = on_drain, \
+                        .handle_stop = on_stop, \
                         .log_info = on_log, \
                         end }, \
         .handle_overflow = on_overflow, \

@@ -85,7 +85,9 @@ void give_back(soul *s); /* its memory */
 void over(soul *s);      /* it is closed, and may await handle_free */
 void close_soul(soul *s);
 
-/* A new life, of a new body or the one that is there. */
+/* A new life, of a new body or the one that is there: with the descriptor and
+   the peer of a connection, or with any. */
+void adopt_soul(soul *s, int fd, int peer);
 void open_soul(soul *s);
 
 /* s loses its number to another, behind the library's back. */
@@ -96,6 +98,7 @@ void evict(soul *s, soul *newcomer);
 extern const asynchat_handlers chat_classes[CLASSES][2];
 
 void something_of_chats(soul *s);
+void say_goodbye(soul *s);
 
 /* Whether all that was written has been given, as far as its class takes it,
    at an end that is orderly. */
@@ -104,13 +107,21 @@ void check_end_of_chat(const soul *s, const char *name);
 /* A file of which the byte at each place is what a chat sends at that place. */
 int repeating_file(void);
 
+/* ---- others.c: what else there is -------------------------------------- */
+
+void begin_others(void);
+void end_others(void);
+void something_else(void);
+size_t others_in_map(void);
+
 /* ---- test_random.c ----------------------------------------------------- */
 
 /* One of those for s, with handle_free or without. */
 const asyncore_handlers *any_class(const soul *s);
 
-/* Something may happen to anybody. */
+/* Something may happen to anybody; from the loop, too. */
 void mischief(void);
+void call(void *arg);
 
 /* Around a handler; name is for complaints. */
 soul *begin(const asyncore_dispatcher *d, const char *name);
@@ -119,6 +130,7 @@ void end(void);
 void on_connect(asyncore_dispatcher *d);
 void on_close(asyncore_dispatcher *d);
 void on_eof(asyncore_dispatcher *d);
+void on_stop(asyncore_dispatcher *d);
 void on_error(asyncore_dispatcher *d, int error);
 void on_drain(asyncore_dispatcher *d);
 void on_free(asyncore_dispatcher *d);

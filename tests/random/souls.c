@@ -146,6 +146,20 @@ static void any_pair(int ends[2], bool *tcp)
     }
 }
 
+static void take_socket(soul *s, int fd, int peer, bool tcp)
+{
+    if (asyncore_set_socket(dispatcher_of(s), fd) < 0)
+        complain("set_socket: %s", strerror(errno));
+    begin_life(s, peer, tcp);
+}
+
+void adopt_soul(soul *s, int fd, int peer)
+{
+    if (s->a == NULL)
+        new_body(s);
+    take_socket(s, fd, peer, true);
+}
+
 void open_soul(soul *s)
 {
     int ends[2];
@@ -167,9 +181,7 @@ void open_soul(soul *s)
         return;
     }
     any_pair(ends, &tcp);
-    if (asyncore_set_socket(dispatcher_of(s), ends[0]) < 0)
-        complain("set_socket: %s", strerror(errno));
-    begin_life(s, ends[1], tcp);
+    take_socket(s, ends[0], ends[1], tcp);
 }
 
 void evict(soul *s, soul *newcomer)
@@ -186,9 +198,7 @@ void evict(soul *s, soul *newcomer)
     if (dup2(ends[0], number) < 0)
         complain("dup2: %s", strerror(errno));
     close(ends[0]);
-    if (asyncore_set_socket(dispatcher_of(newcomer), number) < 0)
-        complain("set_socket: %s", strerror(errno));
-    begin_life(newcomer, ends[1], tcp);
+    take_socket(newcomer, number, ends[1], tcp);
     s->evicted = true;
     s->map = NULL;
 }
