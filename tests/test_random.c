@@ -348,6 +348,9 @@ void on_connect(asyncore_dispatcher *d)
     if (!s->connecting)
         complain("handle_connect of one that is connected");
     s->connecting = false;
+    if (s->naming)
+        s->peer = peer_by_name(d);
+    s->naming = false;
     mischief();
     end();
 }
@@ -481,6 +484,7 @@ static void check(void)
     if (asyncore_map_count(play.other_map) != living_in(play.other_map))
         complain("%zu in the other map instead of %zu",
                  asyncore_map_count(play.other_map), living_in(play.other_map));
+    drop_strangers();
     for (int i = 0; i < SOULS; i++)
         if (play.souls[i].limbo && chance(2))
             give_back(&play.souls[i]);
@@ -555,6 +559,10 @@ static void run(uint32_t seed)
         if (left-- == 0 || now_ms() > until)
             complain("%zu are left", asyncore_map_count(play.map));
         turns();
+        for (int i = 0; i < SOULS; i++) {
+            peer_reads(&play.souls[i]);
+            drop_peer(&play.souls[i]);
+        }
         turn(asyncore_map_count(play.map) > 0 ? 20 : 0);
     }
     turns();
@@ -595,6 +603,7 @@ static void random_run(uint32_t seed)
     for (int i = 0; i < SOULS; i++)
         give_back(&play.souls[i]);
     close(play.listener);
+    end_names();
 }
 
 static uint32_t number_in_environment(const char *name, uint32_t otherwise)

@@ -7,10 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { TIMERS = 6, WAITING = 20, MOST = 12 };
+enum { TIMERS = 6, WAITING = 20, MOST = 12, STRANGERS = 200 };
 
 static struct {
     asyncore_timer timers[TIMERS];
@@ -18,6 +19,10 @@ static struct {
     asyncore_address address;
     asyncore_limits limits;
     int waiting[WAITING]; /* clients that were not accepted; -1: none */
+    int named;            /* who listens for those that connect by name */
+    char port[8];
+    int strangers[STRANGERS]; /* whom it has accepted, not yet known */
+    int stranger_count;
 } others;
 
 static bool is_listening(void)
@@ -154,9 +159,61 @@ void something_else(void)
     }
 }
 
+void connect_by_name(soul *s)
+{
+    if (asyncore_connect_name(dispatcher_of(s), "127.0.0.1", others.port) < 0)
+        complain("connect_name: %s", strerror(errno));
+}
+
+static void accept_strangers(void)
+{
+    int fd;
+
+    while (others.stranger_count < STRANGERS &&
+           (fd = accept(others.named, NULL, NULL)) >= 0)
+        others.strangers[others.stranger_count++] = fd;
+}
+
+int peer_by_name(const asyncore_dispatcher *d)
+{
+    asyncore_address name, from;
+
+    accept_strangers();
+    if (asyncore_getsockname(d, &name) < 0)
+        complain("getsockname: %s", strerror(errno));
+    for (int i = 0; i < others.stranger_count; i++) {
+        int fd = others.strangers[i];
+
+        from.size = sizeof from.storage;
+        if (getpeername(fd, &from.any, &from.size) == 0 &&
+            from.in.sin_port == name.in.sin_port) {
+            others.strangers[i] = others.strangers[--others.stranger_count];
+            fcntl(fd, F_SETFL, O_NONBLOCK);
+            return fd;
+        }
+    }
+    complain("connected to nobody");
+    return -1;
+}
+
+void drop_strangers(void)
+{
+    for (int i = 0; i < SOULS; i++)
+        if (play.souls[i].naming)
+            return;
+    accept_strangers();
+    while (others.stranger_count > 0)
+        close(others.strangers[--others.stranger_count]);
+}
+
 void begin_others(void)
 {
+    asyncore_address name;
+
     memset(&others, 0, sizeof others);
+    others.named = listen_on_loopback(&name);
+    fcntl(others.named, F_SETFL, O_NONBLOCK);
+    snprintf(others.port, sizeof others.port, "%d", ntohs(name.in.sin_port));
     others.listener.fd = -1;
     others.limits.connections = MOST;
     others.limits.per_peer = chance(2) ? 0 : MOST / 2;
@@ -172,4 +229,12 @@ void end_others(void)
     asyncore_close(&others.listener);
     for (int i = 0; i < WAITING; i++)
         shut(&others.waiting[i]);
+}
+
+void end_names(void)
+{
+    accept_strangers();
+    while (others.stranger_count > 0)
+        close(others.strangers[--others.stranger_count]);
+    close(others.named);
 }

@@ -50,6 +50,7 @@ typedef struct soul {
     bool lost;     /* nobody knows where its input is */
     bool cut;      /* nor its output */
     bool draining; /* after asynchat_close_when_done */
+    bool naming;   /* its peer is known when it is connected */
 } soul;
 
 extern struct play {
@@ -111,7 +112,15 @@ int repeating_file(void);
 
 void begin_others(void);
 void end_others(void);
+void end_names(void);
 void something_else(void);
+
+/* Connects s, by the name of its peer; the peer that it has then. */
+void connect_by_name(soul *s);
+int peer_by_name(const asyncore_dispatcher *d);
+
+/* Of those whose souls have gone. */
+void drop_strangers(void);
 size_t others_in_map(void);
 
 /* ---- test_random.c ----------------------------------------------------- */

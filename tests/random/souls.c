@@ -70,7 +70,7 @@ void over(soul *s)
 {
     if (!s->open)
         return;
-    s->open = s->ending = s->evicted = s->connecting = false;
+    s->open = s->ending = s->evicted = s->connecting = s->naming = false;
     s->awaiting = s->with_free;
     s->map = NULL;
 }
@@ -86,7 +86,7 @@ static void begin_life(soul *s, int peer, bool tcp)
     s->ending = s->awaiting = s->evicted = s->connecting = s->shut = false;
     s->limbo = false;
     s->written = s->read = s->sent = s->received = s->since = 0;
-    s->skipping = s->lost = s->cut = s->draining = false;
+    s->skipping = s->lost = s->cut = s->draining = s->naming = false;
     s->frame = (ending){ NOWHERE, NULL, 0 };
     if (s->chat) {
         s->a->chat.limit = chance(2) ? 65536 : 1000;
@@ -169,6 +169,12 @@ void open_soul(soul *s)
         return;
     if (s->a == NULL)
         new_body(s);
+    if (chance(8)) {
+        connect_by_name(s);
+        begin_life(s, -1, true);
+        s->connecting = s->naming = true;
+        return;
+    }
     if (chance(5)) {
         if (asyncore_create_socket(dispatcher_of(s), AF_INET, SOCK_STREAM) <
                 0 ||
