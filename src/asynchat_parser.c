@@ -405,7 +405,7 @@ bool asynchat__parse_end(asynchat__parser *p)
         return true;
     if (chat->input != NULL) {
         /* In one piece: its handler may pause, or want no more. */
-        if (asynchat__hold(chat, delimiter, matched) < 0)
+        if (delimiter != NULL && asynchat__hold(chat, delimiter, matched) < 0)
             return asynchat__parse_failed(p);
         return deliver_part(p);
     }

@@ -218,12 +218,15 @@ class Server(Program):
 
     def freeze(self):
         """What is sent now is received by its kernel only."""
-        for pid in self.workers():
+        self.frozen = self.workers()
+        for pid in self.frozen:
             os.kill(pid, signal.SIGSTOP)
             wait_until(lambda: process_state(pid) == "T", "it stops")
 
     def thaw(self):
-        for pid in self.workers():
+        """Only those: a worker born since may be on its last way, where what
+        looks for leaks waits for ever after a SIGCONT."""
+        for pid in self.frozen:
             os.kill(pid, signal.SIGCONT)
 
     def stop(self, number=signal.SIGTERM):
