@@ -17,15 +17,11 @@ ECHO_SERVER = None
 WORKERS = 4
 
 
-def has_thread_sanitizer():
-    with open(ECHO_SERVER, "rb") as f:
-        return b"__tsan_init" in f.read()
-
-
 def signals_are_late():
     """The thread sanitizer does not know select(2): a signal that comes during
     one waits for the next call that it knows, for ever perhaps."""
-    return BACKEND == "select" and has_thread_sanitizer()
+    return (BACKEND == "select" and
+            support.has_thread_sanitizer(ECHO_SERVER))
 
 
 def can_trace():
@@ -184,7 +180,8 @@ class TestThreads(WorkersTests, WorkersCase):
         for s in clients:
             self.assert_echoes(s)
         # The sanitizer has a thread of its own, which looks around.
-        self.assert_uses_no_time(server, ticks=2 * has_thread_sanitizer())
+        self.assert_uses_no_time(
+            server, ticks=2 * support.has_thread_sanitizer(ECHO_SERVER))
         self.assert_stops(server)
 
 
