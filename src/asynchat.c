@@ -119,13 +119,13 @@ int asynchat_close_when_done(asynchat *chat, int linger_ms)
 void asynchat_discard_buffers(asynchat *chat)
 {
     asyncore_dispatcher *d = &chat->dispatcher;
-    bool end_waits = d->shut && chat->output != NULL;
 
+    /* The loop is to half-close, even if it waits for a producer only. */
+    if (d->shut && chat->output != NULL)
+        (void)asynchat__shutdown(d);
     if (!d->draining)
         asynchat__drop_input(chat);
-    asynchat__drop_output(chat);
     d->flow = 0;
-    /* The half-close was behind it. */
-    if (end_waits)
-        (void)asynchat__shutdown(d);
+    /* The last, for a producer's free may close chat. */
+    asynchat__drop_output(chat);
 }

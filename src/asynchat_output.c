@@ -40,8 +40,7 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
 
     /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
-    map->corked = false;
-    d->corking = 0;
+    asyncore__map_uncork(d);
     n = asyncore__sent(d, n);
     if (n >= 0)
         (void)asyncore__output_send_rest(d,
@@ -99,8 +98,7 @@ void asynchat__end_input(asyncore_dispatcher *d)
     c = d->map->cork;
     if (c->size > 0 && send_cork(d, c) < 0)
         return;
-    d->corking = 0;
-    d->map->corked = false;
+    asyncore__map_uncork(d);
 }
 
 /* ---- Pushing ------------------------------------------------------------ */
@@ -164,12 +162,7 @@ int asynchat__shutdown(asyncore_dispatcher *d)
 
 void asynchat__drop_output(asynchat *chat)
 {
-    asyncore_dispatcher *d = &chat->dispatcher;
-
-    if (d->corking) {
-        d->corking = 0;
-        d->map->corked = false;
-    }
+    asyncore__map_uncork(&chat->dispatcher);
     asyncore__outqueue_clear(&chat->output);
 }
 

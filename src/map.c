@@ -57,10 +57,7 @@ static void evict(asyncore_dispatcher *d)
     d->fd = -1;
     d->connected = d->connecting = d->accepting = 0;
     d->evicted = 1;
-    if (d->corking) {
-        d->corking = 0;
-        map->corked = false;
-    }
+    asyncore__map_uncork(d);
     d->next = map->evicted;
     map->evicted = d;
 }

@@ -223,6 +223,15 @@ static inline void asyncore__map_touch(asyncore_dispatcher *d)
     }
 }
 
+/* d has the cork no more, if it had it. */
+static inline void asyncore__map_uncork(asyncore_dispatcher *d)
+{
+    if (d->corking) {
+        d->corking = 0;
+        d->map->corked = false;
+    }
+}
+
 /* Has d asked before every wait. ENOMEM. */
 int asyncore__map_ask(asyncore_dispatcher *d);
 

@@ -603,6 +603,41 @@ static void discarded_before_the_end(void **state)
     }
 }
 
+static asynchat *whose;
+
+static void end_it(asynchat_producer *producer)
+{
+    asyncore_close(&whose->dispatcher);
+    free(whose);
+    free(producer);
+}
+
+/* Nothing is looked at after the release of what is discarded. */
+static void ended_by_what_is_discarded(void **state)
+{
+    static const asynchat_handlers handlers = { .handle_frame = NULL };
+    world *w = world_of(state);
+
+    for (int done = 0; done < 2; done++) {
+        int ends[2], freed = 0;
+        source *s = new_source("never", 5, &freed);
+
+        peer_pair(SOCK_STREAM, ends);
+        whose = malloc(sizeof *whose);
+        assert_int_equal(asynchat_init(whose, &handlers, ends[0], w->map), 0);
+        s->later = true;
+        s->producer.free = end_it;
+        assert_int_equal(asynchat_push_with_producer(whose, &s->producer), 0);
+        settle(w);
+        if (done)
+            assert_int_equal(asynchat_close_when_done(whose, -1), 0);
+        settle(w);
+        asynchat_discard_buffers(whose);
+        assert_int_equal(asyncore_map_count(w->map), 0);
+        close(ends[1]);
+    }
+}
+
 /* ---- Limits ------------------------------------------------------------ */
 
 static void limits(void **state)
@@ -1624,6 +1659,7 @@ int main(void)
         HERE(map_freed_with_a_queue),
         HERE(discarded),
         HERE(discarded_before_the_end),
+        HERE(ended_by_what_is_discarded),
         HERE(limits),
         HERE(pumped),
         HERE(later_and_resumed),

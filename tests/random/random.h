@@ -5,7 +5,7 @@
 #ifndef TESTS_RANDOM_RANDOM_H
 #define TESTS_RANDOM_RANDOM_H
 
-#include "../support/ends.h"
+#include "support/ends.h"
 
 #include <asynchat.h>
 
