@@ -2,6 +2,7 @@
 deadlines. Nothing here waits without one."""
 
 import fcntl
+import functools
 import os
 import resource
 import select
@@ -52,6 +53,19 @@ def process_state(pid):
         return "X"
 
 
+def has_nothing_to_do(pid):
+    """It waits in the kernel, and not for a thread that it has just started;
+    or it is stopped, or gone."""
+    try:
+        with open("/proc/%d/wchan" % pid) as f:
+            asleep = process_state(pid) not in "DR"
+            where = f.read()
+    except FileNotFoundError:
+        return True
+    return (asleep and not where.startswith("futex") and
+            process_state(pid) not in "DR")
+
+
 def run(*command, deadline=DEADLINE, **kwargs):
     """Runs a program to its end: (status, stdout, stderr) as bytes."""
     if "input" not in kwargs:
@@ -85,6 +99,7 @@ def has_ipv6():
         return False
 
 
+@functools.lru_cache(maxsize=None)
 def has_thread_sanitizer(path):
     with open(shutil.which(path), "rb") as f:
         return b"__tsan_init" in f.read()
@@ -100,7 +115,6 @@ class Program:
                                         bufsize=0, **kwargs)
         self.pid = self.process.pid
         self.subject = self.pid  # whom /proc is asked about
-        self.signalled = None  # with what, at last
         self.stdin = self.process.stdin
         self.stdout = self.process.stdout
 
@@ -120,18 +134,17 @@ class Program:
         return data
 
     def signal(self, number):
-        os.kill(self.subject, number)
-        self.signalled = number
+        self.signal_process(self.subject, number)
+
+    def signal_process(self, pid, number):
+        """The thread sanitizer (of gcc 12) gets memory for signals in the
+        first call that may block. One that comes while it does so is lost."""
+        if has_thread_sanitizer(self.process.args[0]):
+            wait_until(lambda: has_nothing_to_do(pid), "it gets ready")
+        os.kill(pid, number)
 
     def finish(self, deadline=DEADLINE):
         """Waits for its end: (status, rest of stdout, stderr)."""
-        if self.signalled and has_thread_sanitizer(self.process.args[0]):
-            # One signal of some ten thousand gets no further than to the
-            # sanitizer's own handler.
-            try:
-                self.process.wait(3)
-            except subprocess.TimeoutExpired:
-                os.kill(self.subject, self.signalled)
         out, err = self.process.communicate(timeout=deadline)
         return self.process.returncode, out, err
 

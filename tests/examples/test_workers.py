@@ -300,7 +300,7 @@ class TestProcesses(WorkersTests, WorkersCase):
         clients = [self.connect(server) for _ in range(40)]
         for s in clients:
             self.assert_echoes(s)
-        os.kill(min(before), signal.SIGTERM)
+        server.signal_process(min(before), signal.SIGTERM)
         self.wait_for_workers(server, 1, before)
         for _ in range(20):
             self.assert_serves(server)
