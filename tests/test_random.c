@@ -1,7 +1,8 @@
 /*
  * test_random.c - some fifty dispatchers and asynchats to whom everything
  * happens at random, in handlers as well as between turns, beside a model that
- * knows what may and what must come of it. Of frames it knows in chats.c.
+ * knows what may and what must come of it. Of frames it knows in chats.c. In
+ * half of the runs the kernel is troublesome: see trouble.c.
  *
  *     no handler runs on a closed one, nor in its own handle_close
  *     handle_close at most once in a life, never after one's own close
@@ -544,6 +545,7 @@ static void run(uint32_t seed)
 
     play.random = seed * 2654435761u | 1;
     begin_others();
+    play.trouble = chance(2) ? 0 : any(30) + 2;
     for (play.steps = 0; play.steps < STEPS && complaint[0] == '\0';
          play.steps++) {
         something();
@@ -577,6 +579,7 @@ static void run(uint32_t seed)
     }
     if (complaint[0] == '\0' && play.sources != 0)
         complain("%d producers are left", play.sources);
+    play.trouble = 0;
 }
 
 static void random_run(uint32_t seed)

@@ -58,9 +58,10 @@ extern struct play {
     asyncore_map *map, *other_map;
     soul souls[SOULS];
     uint32_t random;
-    int inside; /* handlers on the stack */
-    int deep;   /* turns within turns */
-    bool calm;  /* handlers do nothing but their work */
+    uint32_t trouble; /* of so many calls one meets trouble.c; 0: none */
+    int inside;       /* handlers on the stack */
+    int deep;         /* turns within turns */
+    bool calm;        /* handlers do nothing but their work */
     bool stopped;
     soul *stopper; /* its predicate did that */
     int listener;
