@@ -227,7 +227,7 @@ static void close_descriptor(asyncore_dispatcher *d)
 
     if (asyncore__in_map(d)) {
         count_end(d);
-        asyncore__map_remove(d);
+        asyncore__map_forget(d);
         asyncore__fed(d->map);
     }
     d->fd = -1;

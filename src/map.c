@@ -156,6 +156,18 @@ void asyncore__map_remove(asyncore_dispatcher *d)
     map->count -= !d->inner;
 }
 
+void asyncore__map_forget(asyncore_dispatcher *d)
+{
+    asyncore_map *map = d->map;
+
+    if (map->backend->forget != NULL && asyncore__map_is_ours(map)) {
+        map->backend->forget(map->poller, d->fd, map->slots[d->fd].serial,
+                             d->registered);
+        d->registered = 0;
+    }
+    asyncore__map_remove(d);
+}
+
 static void forget_asked_gone(asyncore_map *map)
 {
     size_t i, kept = 0;

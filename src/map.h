@@ -165,6 +165,9 @@ void asyncore__map_claim(asyncore_map *map, int fd);
 int asyncore__map_add(asyncore_map *map, asyncore_dispatcher *d);
 void asyncore__map_remove(asyncore_dispatcher *d);
 
+/* The same, of one whose descriptor is closed right after, or has been. */
+void asyncore__map_forget(asyncore_dispatcher *d);
+
 /* The poller forgets d, until the next asyncore__map_touch. */
 void asyncore__map_unwatch(asyncore_dispatcher *d);
 

@@ -49,6 +49,13 @@ typedef struct asyncore__poller_class {
                  unsigned old, unsigned mask);
 
     /*
+     * As watch for nothing, of a descriptor that is closed right after, or has
+     * been, which may save the poller a call. NULL: there is no difference.
+     */
+    void (*forget)(asyncore__poller *poller, int fd, uint32_t serial,
+                   unsigned old);
+
+    /*
      * Waits up to timeout milliseconds (-1: for ever) and fills in up to
      * capacity events, at most one for each descriptor; when more are ready,
      * each has its turn in the calls that follow. 0 also when a signal came;

@@ -7,9 +7,11 @@
  *    always, for poll(2) as well: they are kept in a list, and reported by
  *    every wait.
  * b) A registration belongs to the open file, not to the number. One whose
- *    number was closed behind our back while a duplicate lives (in a child,
- *    say) goes on reporting and can be named by nobody. Its old serial gives
- *    it away, and renew replaces the whole epoll descriptor.
+ *    number was closed while a duplicate lives (in a child, say) goes on
+ *    reporting and can be named by nobody. Its old serial gives it away, and
+ *    renew replaces the whole epoll descriptor. As closing ends it in all
+ *    other cases, none is ended by a call of its own before such a duplicate
+ *    was met, and every one from then on.
  * c) For the same reason a number closed and opened again behind our back has
  *    no registration where we think it has (ENOENT), or has one where we
  *    think it has none (EEXIST): the other operation is right then.
@@ -54,6 +56,7 @@ typedef struct always_ready {
 struct asyncore__poller {
     int epoll;
     int outer; /* watches epoll for another loop; -1: nobody has asked */
+    bool has_outlived;   /* a registration its descriptor: see b) */
     always_ready *files; /* files[0..count) */
     int count, capacity;
     int next;  /* the file that is reported first */
@@ -164,6 +167,19 @@ static int watch(asyncore__poller *p, int fd, uint32_t serial, unsigned old,
     return errno == EPERM ? add_file(p, file) : -1;
 }
 
+static void forget(asyncore__poller *p, int fd, uint32_t serial, unsigned old)
+{
+    int i;
+
+    if (p->has_outlived) {
+        (void)watch(p, fd, serial, old, 0);
+        return;
+    }
+    i = p->count > 0 ? find_file(p, fd) : -1;
+    if (i >= 0)
+        remove_file(p, i);
+}
+
 /* The files have up to half of the room, each its turn. */
 static int report_files(asyncore__poller *p, asyncore__event *events,
                         int capacity)
@@ -245,6 +261,7 @@ static int renew(asyncore__poller *p)
 {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
+    p->has_outlived = true;
     if (epoll == -1)
         return -1;
     if (p->outer != -1) {
@@ -293,6 +310,7 @@ const asyncore__poller_class asyncore__poller_epoll = {
     .open = open_poller,
     .close = close_poller,
     .watch = watch,
+    .forget = forget,
     .wait = wait_for,
     .renew = renew,
     .pollfds = pollfds,

@@ -1134,6 +1134,30 @@ static void closed_while_a_copy_lives(void **state)
     close(others_peer);
 }
 
+/* The same, by asyncore_close: what is registered has no name any more. */
+static void ended_while_a_copy_lives(void **state)
+{
+    world *w = world_of(state);
+    int peer, others_peer;
+    recorder *other = join(w, &plain, &others_peer);
+
+    for (int i = 0; i < 3; i++) {
+        recorder *r = join(w, &plain, &peer);
+        int copy = dup(r->dispatcher.fd);
+
+        run_turns(w->map, 1);
+        asyncore_close(&r->dispatcher);
+        peer_write(peer, "for nobody", 10);
+        await(copy, POLLIN);
+        assert_in_range(turns_during(w->map, 50), 1, FEW_TURNS);
+        assert_int_equal(r->ran.read + r->ran.close, 0);
+        assert_serves(w, other, others_peer);
+        close(copy);
+        close(peer);
+    }
+    close(others_peer);
+}
+
 /* ---- Turns within turns, and leaving them ------------------------------ */
 
 static void read_and_turn(asyncore_dispatcher *d)
@@ -1253,6 +1277,7 @@ int main(void)
         EVERYWHERE(number_taken_over),
         EVERYWHERE(number_taken_over_while_a_copy_lives),
         EVERYWHERE(closed_while_a_copy_lives),
+        EVERYWHERE(ended_while_a_copy_lives),
         IN_UNIX(turn_within_a_turn),
         IN_UNIX(stop_loses_nothing),
     };

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -630,6 +631,57 @@ static void count_and_leave(asyncore_dispatcher *d)
     ((counter *)d)->served++;
 }
 
+static void join_and_close(world *w, bool with_copy)
+{
+    int peer, copy = -1;
+    recorder *r = join(w, &plain, &peer);
+
+    run_turns(w->map, 1);
+    if (with_copy)
+        copy = dup(r->dispatcher.fd);
+    count_from_here();
+    calls.on = true;
+    asyncore_close(&r->dispatcher);
+    calls.on = false;
+    if (with_copy) {
+        peer_write(peer, "x", 1);
+        await(copy, POLLIN);
+        assert_in_range(turns_during(w->map, 20), 1, FEW_TURNS);
+        close(copy);
+    }
+    close(peer);
+}
+
+/* The kernel forgets one that is closed by itself, but for one of which there
+   is a copy: from the first of those on, each is ended by a call. */
+static void closing_is_not_told(void **state)
+{
+    world *w = world_of(state);
+    bool is_epoll = strcmp(asyncore_map_backend(w->map), "epoll") == 0;
+    recorder *file = lend(w, sizeof *file);
+    FILE *empty = tmpfile();
+    int peer;
+
+    join(w, &plain, &peer);
+    /* One that epoll cannot watch is forgotten as well. */
+    assert_int_equal(asyncore_file_dispatcher_init(&file->file, &plain,
+                                                   fileno(empty), w->map),
+                     0);
+    fclose(empty);
+    run_until(w->map, file->ran.free);
+    for (int i = 0; i < 3; i++) {
+        join_and_close(w, false);
+        assert_int_equal(calls.controls, 0);
+    }
+    join_and_close(w, true);
+    assert_int_equal(calls.controls, 0);
+    for (int i = 0; i < 3; i++) {
+        join_and_close(w, i == 1);
+        assert_int_equal(calls.controls, is_epoll);
+    }
+    close(peer);
+}
+
 /* All are ready, always: each is served again before any is for a third
    time or so. The bound is twice what it takes with 256 to a turn. */
 static void none_starves(void **state)
@@ -728,6 +780,7 @@ int main(void)
         EVERYWHERE(a_message_costs_two_calls),
         IN_UNIX(with_a_timeout_too),
         IN_UNIX(put_off_by_hand_too),
+        EVERYWHERE(closing_is_not_told),
         IN_UNIX(none_starves),
         IN_UNIX(numbers_that_select_cannot_watch),
     };

@@ -1,7 +1,7 @@
 /*
  * others.c - see random.h. What else there is in the map: timers, a listener
- * whose clients are souls, limits, an end that is announced, and those who
- * look on.
+ * whose clients are souls, limits, an end that is announced, copies of
+ * descriptors, and those who look on.
  */
 #include "random.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TIMERS = 6, WAITING = 20, MOST = 12, STRANGERS = 200 };
+enum { TIMERS = 6, WAITING = 20, MOST = 12, STRANGERS = 200, COPIES = 4 };
 
 static struct {
     asyncore_timer timers[TIMERS];
@@ -21,6 +21,7 @@ static struct {
     int waiting[WAITING]; /* clients that were not accepted; -1: none */
     int named;            /* who listens for those that connect by name */
     char port[8];
+    int copies[COPIES];       /* of descriptors, as a child has them */
     int strangers[STRANGERS]; /* whom it has accepted, not yet known */
     int stranger_count;
 } others;
@@ -116,6 +117,16 @@ static void connect_one(void)
     }
 }
 
+static void copy_one(void)
+{
+    const soul *s = &play.souls[any(SOULS)];
+    int *fd = &others.copies[any(COPIES)];
+
+    shut(fd);
+    if (chance(2) && s->open && !s->evicted)
+        *fd = dup(dispatcher_of(s)->fd);
+}
+
 static void look_on(void)
 {
     if (chance(2)) {
@@ -131,7 +142,7 @@ void something_else(void)
 {
     asyncore_timer *timer = &others.timers[any(TIMERS)];
 
-    switch (any(16)) {
+    switch (any(17)) {
     case 0:
     case 1:
     case 2: asyncore_call_later(timer, play.map, any(10), call, NULL); break;
@@ -153,6 +164,7 @@ void something_else(void)
             asyncore_close(&others.listener);
         break;
     case 14: look_on(); break;
+    case 15: copy_one(); break;
     default:
         if (chance(10))
             asyncore_stop_when_done(play.map, -1);
@@ -220,6 +232,8 @@ void begin_others(void)
     others.limits.word = "no";
     for (int i = 0; i < WAITING; i++)
         others.waiting[i] = -1;
+    for (int i = 0; i < COPIES; i++)
+        others.copies[i] = -1;
 }
 
 void end_others(void)
@@ -229,6 +243,8 @@ void end_others(void)
     asyncore_close(&others.listener);
     for (int i = 0; i < WAITING; i++)
         shut(&others.waiting[i]);
+    for (int i = 0; i < COPIES; i++)
+        shut(&others.copies[i]);
 }
 
 void end_names(void)
