@@ -240,8 +240,9 @@ typedef struct asyncore_handlers {
     /*
      * A connection was accepted; fd is yours, non-blocking and close-on-exec.
      * peer lives until you return. Give fd to an _init, which takes it even
-     * when it fails, or close it. The listener is not concerned in what goes
-     * wrong here. Default: log a warning and close fd.
+     * when it fails, or close it. An _init in here takes fd for non-blocking
+     * without asking. The listener is not concerned in what goes wrong here.
+     * Default: log a warning and close fd.
      */
     void (*handle_accepted)(asyncore_dispatcher *d, int fd,
                             const asyncore_address *peer);
@@ -404,8 +405,9 @@ struct asyncore_dispatcher {
  * makes it connected, one whose connect(2) is under way connecting, a
  * listening one accepting; a connection that broke before it got here counts
  * as connected, so that what it had sent can be read and handle_close tells
- * its end. Call it on memory that is no dispatcher in use. EBADF, ENOTSOCK; ENOMEM; EMFILE: the backend takes no
- * descriptor as high as fd (select: FD_SETSIZE).
+ * its end. Call it on memory that is no dispatcher in use. EBADF, ENOTSOCK;
+ * ENOMEM; EMFILE: the backend takes no descriptor as high as fd (select:
+ * FD_SETSIZE).
  */
 ASYNCORE_API int asyncore_dispatcher_init(asyncore_dispatcher *d,
                                           const asyncore_handlers *handlers,

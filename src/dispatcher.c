@@ -136,6 +136,26 @@ int asyncore__adopt(asyncore_dispatcher *d, int fd,
     return -1;
 }
 
+/* What the map has just accepted is a stream, connected and non-blocking. Its
+   peer tells whether it is that still: the number may have been closed and
+   opened anew. */
+static bool is_guest(const asyncore_map *map, int fd)
+{
+    return map->guest != NULL && map->guest_fd == fd &&
+           asyncore__sock_is_to(fd, &map->guest->any, map->guest->size);
+}
+
+static int examine(const asyncore_map *map, int fd, asyncore__sock_kind *kind)
+{
+    if (is_guest(map, fd)) {
+        *kind = (asyncore__sock_kind){ .stream = true, .connected = true };
+        return 0;
+    }
+    if (asyncore__sock_identify(fd, kind) < 0)
+        return -1;
+    return asyncore__fd_set_blocking(fd, false);
+}
+
 int asyncore_set_socket(asyncore_dispatcher *d, int fd)
 {
     asyncore__sock_kind kind;
@@ -143,8 +163,7 @@ int asyncore_set_socket(asyncore_dispatcher *d, int fd)
 
     if (d->fd >= 0)
         error = EEXIST;
-    else if (asyncore__sock_identify(fd, &kind) < 0 ||
-             asyncore__fd_set_blocking(fd, false) < 0)
+    else if (examine(d->map, fd, &kind) < 0)
         error = errno;
     else
         return asyncore__adopt(d, fd, &kind);

@@ -52,13 +52,25 @@ void asyncore__handle_connect_error(asyncore_dispatcher *d,
                       asyncore_strerror(error, reason, sizeof reason));
 }
 
+/* Whoever puts it into a dispatcher now need not find out what it is. */
+static void hand_over(asyncore_dispatcher *d, int fd,
+                      const asyncore_address *peer)
+{
+    asyncore_map *map = d->map;
+
+    map->guest = peer;
+    map->guest_fd = fd;
+    ASYNCORE__HANDLER(d, handle_accepted)(d, fd, peer);
+    map->guest = NULL;
+}
+
 static void accept_limited(asyncore_dispatcher *d, int fd,
                            const asyncore_address *peer)
 {
     asyncore__guest guest;
 
     if (asyncore__limits_admit(d, fd, peer, &guest)) {
-        ASYNCORE__HANDLER(d, handle_accepted)(d, fd, peer);
+        hand_over(d, fd, peer);
         asyncore__limits_seat(&guest);
     }
 }
@@ -77,7 +89,7 @@ void asyncore__handle_accept(asyncore_dispatcher *d)
         if (d->extra != NULL && d->extra->limits != NULL)
             accept_limited(d, fd, &peer);
         else
-            ASYNCORE__HANDLER(d, handle_accepted)(d, fd, &peer);
+            hand_over(d, fd, &peer);
         d = asyncore__deref(&ref);
         if (d == NULL)
             return;

@@ -118,6 +118,10 @@ struct asyncore_map {
     struct asyncore__cork *cork;
     bool corked; /* the cork is lent, to one that is d->corking */
 
+    /* The connection that handle_accepted is being given; NULL: none. */
+    const asyncore_address *guest;
+    int guest_fd;
+
     /* A listener's lack of descriptors: see listener.c. */
     int64_t resume_at; /* listeners wait until then; 0: none has to */
     bool refuse;       /* they have waited in vain */

@@ -231,6 +231,16 @@ int asyncore__sock_identify(int fd, asyncore__sock_kind *kind)
     return 0;
 }
 
+bool asyncore__sock_is_to(int fd, const struct sockaddr *peer, socklen_t size)
+{
+    struct sockaddr_storage found;
+    socklen_t found_size = sizeof found;
+
+    return (peer->sa_family == AF_INET || peer->sa_family == AF_INET6) &&
+           getpeername(fd, (struct sockaddr *)&found, &found_size) == 0 &&
+           found_size == size && memcmp(&found, peer, size) == 0;
+}
+
 int asyncore__sock_error(int fd)
 {
     int error = 0;

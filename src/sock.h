@@ -73,6 +73,10 @@ typedef struct asyncore__sock_kind {
 
 int asyncore__sock_identify(int fd, asyncore__sock_kind *kind);
 
+/* Whether fd is a connection to peer, as accept(2) told it. Of those that have
+   no name of their own (AF_UNIX): false. */
+bool asyncore__sock_is_to(int fd, const struct sockaddr *peer, socklen_t size);
+
 /* SO_ERROR, which reading clears; 0 for what is no socket. */
 int asyncore__sock_error(int fd);
 

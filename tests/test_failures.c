@@ -1095,10 +1095,10 @@ static void echo(void **state)
 static void caught(void **state)
 {
     static const fault expected[] = {
-        FAULT_malloc,     FAULT_calloc,     FAULT_realloc, FAULT_socket,
-        FAULT_accept,     FAULT_connect,    FAULT_bind,    FAULT_listen,
-        FAULT_recv,       FAULT_send,       FAULT_sendmsg, FAULT_shutdown,
-        FAULT_getsockopt, FAULT_setsockopt, FAULT_fcntl,   FAULT_close,
+        FAULT_malloc,     FAULT_calloc,     FAULT_realloc,     FAULT_socket,
+        FAULT_accept,     FAULT_connect,    FAULT_bind,        FAULT_listen,
+        FAULT_recv,       FAULT_send,       FAULT_sendmsg,     FAULT_shutdown,
+        FAULT_getsockopt, FAULT_setsockopt, FAULT_getpeername, FAULT_close,
     };
     int calls[FAULT_COUNT];
 

@@ -23,6 +23,7 @@ static int accept_error;    /* what accept fails with */
 static int accept_failures; /* so often; -1: always */
 static int accept_calls;
 static int control_failures; /* so often epoll_ctl lacks memory */
+static int questions;        /* what a socket is */
 
 WRAP_ACCEPT
 {
@@ -51,6 +52,17 @@ int __wrap_epoll_ctl(int epoll, int operation, int fd,
     return __real_epoll_ctl(epoll, operation, fd, event);
 }
 #endif
+
+int __real_getsockopt(int fd, int level, int option, void *value,
+                      socklen_t *size);
+int __wrap_getsockopt(int fd, int level, int option, void *value,
+                      socklen_t *size);
+int __wrap_getsockopt(int fd, int level, int option, void *value,
+                      socklen_t *size)
+{
+    questions += option == SO_TYPE;
+    return __real_getsockopt(fd, level, option, value, size);
+}
 
 static struct rlimit full_limit;
 
@@ -246,6 +258,107 @@ static void what_handle_accepted_is_given(void **state)
     run_until(w->map, r->ran.accepted);
     assert_true(r->flag);
     close(peer);
+}
+
+static int kept = -1;
+
+static void keep(asyncore_dispatcher *d, int fd, const asyncore_address *peer)
+{
+    (void)d;
+    (void)peer;
+    kept = fd;
+}
+
+/* The map knows it, until handle_accepted returns, by its peer's name. */
+static void not_asked_what_it_is(void **state)
+{
+    static const asyncore_handlers keeping = {
+        .handle_accepted = keep,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    recorder *later = lend(w, sizeof *later);
+    asyncore_address at;
+    recorder *r = serve(w, &serving, &at);
+    int peer[3];
+
+    questions = 0;
+    connect_all(peer, 2, &at);
+    run_until(w->map, r->ran.accepted == 2);
+    assert_int_equal(questions, w->family == AF_UNIX ? 2 : 0);
+    assert_int_equal(asyncore_set_handlers(&r->dispatcher, &keeping), 0);
+    peer[2] = peer_connect(&at);
+    kept = -1;
+    run_until(w->map, kept != -1);
+    questions = 0;
+    assert_int_equal(
+        asyncore_dispatcher_init(&later->dispatcher, &channel, kept, w->map),
+        0);
+    assert_int_equal(questions, 1);
+    for (int i = 0; i < 3; i++)
+        assert_served(w, peer[i]);
+    close_each(peer, 3);
+}
+
+/* It is one of datagrams then, to another peer where that can be, and
+   blocking. */
+static void take_another(asyncore_dispatcher *d, int fd,
+                         const asyncore_address *peer)
+{
+    int other = socket(peer->any.sa_family, SOCK_DGRAM, 0);
+    asyncore_address self;
+
+    assert_int_equal(asyncore_getsockname(d, &self), 0);
+    (void)connect(other, &self.any, self.size);
+    assert_int_equal(dup2(other, fd), fd);
+    close(other);
+    take(d, fd, peer);
+}
+
+static void number_opened_anew(void **state)
+{
+    static const asyncore_handlers swapping = {
+        .handle_accepted = take_another,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    asyncore_address at;
+    recorder *r = serve(w, &swapping, &at);
+    int peer = peer_connect(&at);
+
+    run_until(w->map, r->ran.accepted);
+    assert_false(channels[0]->dispatcher.stream);
+    assert_true(fcntl(channels[0]->dispatcher.fd, F_GETFL) & O_NONBLOCK);
+    asyncore_close(&channels[0]->dispatcher);
+    close(peer);
+}
+
+/* Those who are accepted in there are others. */
+static void turn_and_take(asyncore_dispatcher *d, int fd,
+                          const asyncore_address *peer)
+{
+    assert_true(asyncore_poll(d->map, 0) >= 0);
+    take(d, fd, peer);
+}
+
+static void turn_in_handle_accepted(void **state)
+{
+    static const asyncore_handlers turning = {
+        .handle_accepted = turn_and_take,
+        ENDINGS,
+    };
+    world *w = world_of(state);
+    asyncore_address at;
+    recorder *r = serve(w, &turning, &at);
+    int peer[5];
+
+    connect_all(peer, 5, &at);
+    run_until(w->map, r->ran.accepted == 5);
+    for (int i = 0; i < 5; i++) {
+        assert_true(channels[i]->dispatcher.connected);
+        assert_served(w, peer[i]);
+    }
+    close_each(peer, 5);
 }
 
 static void paused(void **state)
@@ -876,6 +989,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EVERYWHERE(at_most_64_a_turn),
         EVERYWHERE(what_handle_accepted_is_given),
+        EVERYWHERE(not_asked_what_it_is),
+        EVERYWHERE(number_opened_anew),
+        EVERYWHERE(turn_in_handle_accepted),
         EVERYWHERE(paused),
         EVERYWHERE(with_a_predicate),
         EVERYWHERE(handle_accept_of_ones_own),
