@@ -197,11 +197,25 @@ int asyncore__map_reopen(asyncore_map *map)
     return 0;
 }
 
+/* Lest the descriptor that is wanting keep the loop awake: the reserve is one,
+   and there is room for it again when the old one of the poller has gone. */
+static int renew_poller(asyncore_map *map)
+{
+    int result = map->backend->renew(map->poller);
+
+    if (result < 0 && map->reserve != -1) {
+        asyncore__fd_close(map->reserve);
+        result = map->backend->renew(map->poller);
+        map->reserve = asyncore__sock_reserve();
+    }
+    return result;
+}
+
 void asyncore__map_renew(asyncore_map *map)
 {
     int fd;
 
-    if (map->backend->renew == NULL || map->backend->renew(map->poller) < 0)
+    if (map->backend->renew == NULL || renew_poller(map) < 0)
         return;
     touch_all(map);
     fd = map->waker[0];

@@ -813,6 +813,30 @@ static void room_made_elsewhere(void **state)
     close_each(peer, CLIENTS);
 }
 
+/* A copy keeps alive what was registered of one that is closed, and there is
+   no descriptor for another epoll. */
+static void full_while_a_copy_lives(void **state)
+{
+    world *w = world_of(state);
+    asyncore_address at;
+    recorder *r = serve(w, &serving, &at);
+    int peer[2], copy;
+
+    connect_all(peer, 2, &at);
+    run_until(w->map, r->ran.accepted == 2);
+    assert_served(w, peer[0]);
+    copy = dup(channels[0]->dispatcher.fd);
+    asyncore_close(&channels[0]->dispatcher);
+    leave_descriptors(0);
+    peer_write(peer[0], "?", 1);
+    await(copy, POLLIN);
+    assert_in_range(turns_during(w->map, 100), 1, FEW_TURNS);
+    assert_served(w, peer[1]);
+    leave_all();
+    close(copy);
+    close_each(peer, 2);
+}
+
 static void full_for_an_adopted_one(void **state)
 {
     world *w = world_of(state);
@@ -1009,6 +1033,7 @@ int main(void)
         EVERYWHERE(quiet_while_full),
         EVERYWHERE(room_made_by_a_close),
         EVERYWHERE(room_made_elsewhere),
+        EVERYWHERE(full_while_a_copy_lives),
         EVERYWHERE(full_for_an_adopted_one),
         EVERYWHERE(all_shortages),
         EVERYWHERE(what_is_logged),
