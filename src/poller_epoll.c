@@ -169,15 +169,8 @@ static int watch(asyncore__poller *p, int fd, uint32_t serial, unsigned old,
 
 static void forget(asyncore__poller *p, int fd, uint32_t serial, unsigned old)
 {
-    int i;
-
-    if (p->has_outlived) {
+    if (p->has_outlived || (p->count > 0 && find_file(p, fd) >= 0))
         (void)watch(p, fd, serial, old, 0);
-        return;
-    }
-    i = p->count > 0 ? find_file(p, fd) : -1;
-    if (i >= 0)
-        remove_file(p, i);
 }
 
 /* The files have up to half of the room, each its turn. */

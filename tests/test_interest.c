@@ -662,6 +662,7 @@ static void closing_is_not_told(void **state)
     FILE *empty = tmpfile();
     int peer;
 
+    assert_non_null(empty);
     join(w, &plain, &peer);
     /* One that epoll cannot watch is forgotten as well. */
     assert_int_equal(asyncore_file_dispatcher_init(&file->file, &plain,

@@ -49,7 +49,7 @@ def process_state(pid):
     try:
         with open("/proc/%d/stat" % pid) as f:
             return f.read().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "X"
 
 
@@ -60,7 +60,7 @@ def has_nothing_to_do(pid):
         with open("/proc/%d/wchan" % pid) as f:
             asleep = process_state(pid) not in "DR"
             where = f.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
     return (asleep and not where.startswith("futex") and
             process_state(pid) not in "DR")
