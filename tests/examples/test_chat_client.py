@@ -105,7 +105,7 @@ class TestPipes(ClientCase):
             f.write(data)
         with open(self.path("data"), "rb") as f:
             client, s, _ = self.client_of_ours(stdin=f)
-        support.wait_until(lambda: client.state()[0] == "S", "it waits")
+        support.wait_until(lambda: client.sleeps(), "it waits")
         if not client.is_sanitized():
             self.assertLess(client.memory("VmHWM"), 4 * MEBIBYTE)
         self.assertEqual(support.receive_exactly(s, len(data)), data)
@@ -126,7 +126,7 @@ class TestPipes(ClientCase):
                 while sent < 64 * MEBIBYTE:
                     sent += s.send(line[sent % 100:] + line * 1000)
             except BlockingIOError:
-                return client.state()[0] == "S"
+                return client.sleeps()
             raise AssertionError("it takes all")
         support.wait_until(is_full, "it waits")
         self.end_input(client)

@@ -17,7 +17,7 @@ class TestPatience(ChatCase):
         ann, = self.people(server, "ann")
         babbling.say("not a name")
         babbling.line()
-        self.assert_uses_no_time(server, 50)
+        self.assert_stays_asleep(server, 50)
         late.say("bob")
         late.expect(HELLO % "bob")
         for guest in (silent, babbling):

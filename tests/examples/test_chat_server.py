@@ -112,7 +112,7 @@ class TestNames(ChatCase):
     def test_no_hurry(self):
         server = self.serve(options=["--timeout", "0"])
         guest = self.guest(server)
-        self.assert_uses_no_time(server, 1)
+        self.assert_stays_asleep(server, 1)
         guest.say("ann")
         guest.expect(HELLO % "ann")
 
@@ -655,7 +655,7 @@ class TestStuckReader(ChatCase):
                 while sent < 64 * MEBIBYTE:
                     sent += ann.socket.send(asking[sent % 6:])
             except BlockingIOError:
-                return server.state()[0] == "S" and not self.takes_more(ann)
+                return server.sleeps() and not self.takes_more(ann)
             raise AssertionError("it takes all")
         support.wait_until(is_full, "no more is read")
         if not server.is_sanitized():

@@ -93,7 +93,7 @@ class TestForeignLoop(support.Case):
         server = self.serve()
         s = self.connect(server)
         self.assert_echoes(s, b"x")
-        self.assert_uses_no_time(server, 1)
+        self.assert_stays_asleep(server, 1)
 
     def test_unix_socket(self):
         server = self.serve("unix:" + self.path("socket"))

@@ -429,7 +429,7 @@ class TestUnlikeSmtpd(SmtpCase):
         self.assert_serves(server)
         self.connect(server)
         server.wait_for_clients(1)
-        self.assert_uses_no_time(server, 1)
+        self.assert_stays_asleep(server, 1)
         self.assert_stops(server)
 
 

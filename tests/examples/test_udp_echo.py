@@ -75,7 +75,7 @@ class TestEcho(UdpCase):
     def test_idle(self):
         server = self.serve()
         self.assert_echoes(self.connect(server), b"x")
-        self.assert_uses_no_time(server, 1)
+        self.assert_stays_asleep(server, 1)
 
 
 class TestEnd(UdpCase):
