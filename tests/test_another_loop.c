@@ -305,7 +305,7 @@ static void after_a_fork(void **state)
         struct pollfd fds[ROOM];
         int n;
 
-        alarm(60);
+        alarm(TEST_SECONDS);
         if (asyncore_map_after_fork(w->map) < 0 ||
             asyncore_call_soon(w->map, count, &calls) < 0)
             _exit(1);

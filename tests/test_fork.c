@@ -49,7 +49,7 @@ static pid_t fork_child(void)
 
     assert_true(pid >= 0);
     if (pid == 0) {
-        alarm(4 * DEADLINE_MS / 1000);
+        alarm(TEST_SECONDS);
         (void)setrlimit(RLIMIT_CPU, &limit);
     }
     return pid;

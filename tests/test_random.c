@@ -587,7 +587,7 @@ static void random_run(uint32_t seed)
     world *w = play.w;
     int file = play.file;
 
-    alarm(6 * DEADLINE_MS / 1000);
+    alarm(TEST_SECONDS);
     memset(&play, 0, sizeof play);
     complaint[0] = '\0';
     play.w = w;

@@ -24,7 +24,7 @@ enum { THREADS = 8, CALLS = 1000000 / THREADS, FOREVER = -1 };
 /* A loop that is not woken would never end. */
 static int set_up(void **state)
 {
-    alarm(60);
+    alarm(TEST_SECONDS);
     return begin_unix(state);
 }
 

@@ -45,8 +45,7 @@ static int begin(void **state, int family)
 
     if (w == NULL)
         return -1;
-    /* Where a mistake would keep a call from returning. */
-    alarm(6 * DEADLINE_MS / 1000);
+    alarm(TEST_SECONDS);
     w->family = family;
     w->descriptors = open_descriptors();
     w->map = asyncore_map_new(NULL);

@@ -22,6 +22,10 @@
 /* How long any wait may take before the test fails. */
 #define DEADLINE_MS 10000
 
+/* So long a test may take, where a mistake would keep a call from returning:
+   what takes seconds, under a sanitizer on a busy machine takes a minute. */
+#define TEST_SECONDS 240
+
 typedef struct world {
     int family;
     asyncore_map *map;      /* the default map while the test runs */
