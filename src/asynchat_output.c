@@ -26,7 +26,8 @@ static bool cork(asyncore_dispatcher *d, const void *data, size_t size)
     c = d->map->cork;
     if (size > sizeof c->data - c->size)
         return false;
-    memcpy(c->data + c->size, data, size);
+    if (size > 0)
+        memcpy(c->data + c->size, data, size);
     c->size += size;
     return true;
 }
@@ -37,15 +38,24 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
 {
     asyncore_map *map = d->map;
     asyncore__ref ref = asyncore__ref_to(d);
+    int error = errno;
+    bool failed = n < 0;
 
     /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
     asyncore__map_uncork(d);
-    n = asyncore__sent(d, n);
-    if (n >= 0)
+    /* Its pushes have succeeded: who survives an error has it queued. */
+    if (!failed || !asyncore__is_disconnect(error)) {
+        if (failed)
+            n = 0;
+        else
+            asyncore__gave(d, n);
         (void)asyncore__output_send_rest(d,
                                          asynchat__output_of(asynchat__self(d)),
                                          c->data, c->size, (size_t)n);
+    }
+    if (failed && asyncore__is_there(&ref))
+        (void)asyncore__send_failed(d, error);
     free(map->cork);
     map->cork = c;
     c->size = 0;

@@ -29,22 +29,26 @@ static int push_source(asynchat *chat, asyncore__source *source,
     return 0;
 }
 
-/* Sends what a source has made; what is left goes in front of it. */
+/* Sends what a source has made; what is left goes in front of it, all of it
+   after an error, which may be survived. */
 static asyncore__emitted send_made(asyncore_dispatcher *d,
                                    asyncore__outqueue **queue, const char *data,
                                    size_t size)
 {
-    ssize_t n = asyncore__send_now(d, data, size);
+    ssize_t n = asyncore__give(d, data, size);
+    int error = errno;
+    size_t sent = n < 0 ? 0 : (size_t)n;
 
-    if (n < 0)
-        return ASYNCORE__EMIT_FAILED;
-    if ((size_t)n == size)
+    if (n >= 0)
+        asyncore__gave(d, n);
+    if (sent == size)
         return ASYNCORE__EMITTED;
-    if (asyncore__outqueue_prepend(queue, data + n, size - (size_t)n) < 0) {
+    if (asyncore__outqueue_prepend(queue, data + sent, size - sent) < 0) {
         (void)asyncore__output_lost(d, true);
         return ASYNCORE__EMIT_FAILED;
     }
-    return ASYNCORE__BLOCKED;
+    return n < 0 && asyncore__send_failed(d, error) < 0 ? ASYNCORE__EMIT_FAILED
+                                                        : ASYNCORE__BLOCKED;
 }
 
 static asyncore__emitted emit_failed(asyncore_dispatcher *d, int error)

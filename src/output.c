@@ -145,7 +145,11 @@ void asyncore__output_flush(asyncore_dispatcher *d, asyncore__output output)
     /* Otherwise both sides would wait for each other's end for ever. */
     if (*output.queue == NULL && d->shut &&
         asyncore__sock_shutdown(d->fd) < 0) {
-        (void)asyncore__io_failed(d, errno);
+        int error = errno;
+
+        /* Who survives that has it tried again. */
+        set_queued(d, true);
+        (void)asyncore__io_failed(d, error);
         return;
     }
     if (d->flow && asyncore__outqueue_size(*output.queue) <= output.limit / 2) {

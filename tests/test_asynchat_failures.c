@@ -6,7 +6,7 @@
  * parts and one behind a pause; pieces of every kind are queued for a peer
  * with small buffers; close_when_done ends it. Whatever fails, what the peer
  * gets is the beginning of what was pushed, and all of it if nobody was told
- * that something went wrong; it ends, without spinning, with one handle_close
+ * that something went wrong, or who was told survives it; it ends, without spinning, with one handle_close
  * or our own close, one handle_free, every producer freed once, and no memory
  * and no descriptor left.
  */
@@ -78,7 +78,7 @@ static char all[MOST], got[MOST];
 typedef struct session {
     asynchat chat;
     asyncore_map *map;
-    bool begun, by_us, told, got_end;
+    bool begun, by_us, told, got_end, broke;
     int closes, frees, frames;
     int producers_made, producers_freed;
     size_t pushed, got;
@@ -104,6 +104,7 @@ static void count_close(asyncore_dispatcher *d)
 {
     s.closes++;
     s.told |= d->error != 0;
+    s.broke |= d->error != 0;
 }
 
 static void count_error(asyncore_dispatcher *d, int error)
@@ -111,7 +112,14 @@ static void count_error(asyncore_dispatcher *d, int error)
     s.told = true;
     if (error == 0)
         complain("handle_error without an errno");
+    s.broke = true;
     asyncore_base(d)->handle_error(d, error);
+}
+
+static void survive_error(asyncore_dispatcher *d, int error)
+{
+    (void)d, (void)error;
+    s.told = true;
 }
 
 static void count_free(asyncore_dispatcher *d)
@@ -132,13 +140,26 @@ static const char *next_bytes(size_t size)
     return all + s.pushed - size;
 }
 
+static bool is_open(void)
+{
+    return s.chat.dispatcher.fd >= 0;
+}
+
+/* What the push of so many bytes has returned. If it has failed, and did not
+   end the connection behind a part of them, they are those of the next. */
+static void pushed(int result, size_t size)
+{
+    if (noted(result) < 0 && is_open())
+        s.pushed -= size;
+}
+
 /* Answers, and pauses behind the second. */
 static void answer(asynchat *chat, const void *data, size_t size)
 {
     (void)data, (void)size;
     if (++s.frames == 2)
         asyncore_set_readable(&chat->dispatcher, false);
-    noted(asynchat_push(chat, next_bytes(10), 10));
+    pushed(asynchat_push(chat, next_bytes(10), 10), 10);
 }
 
 static ssize_t plain_send(asyncore_dispatcher *d, const void *data, size_t size)
@@ -150,6 +171,23 @@ static const asynchat_handlers plain = {
     .dispatcher = { .handle_close = count_close,
                     .handle_error = count_error,
                     .handle_free = count_free,
+                    .log_info = swallow },
+    .handle_frame = answer,
+};
+
+static const asynchat_handlers surviving = {
+    .dispatcher = { .handle_close = count_close,
+                    .handle_error = survive_error,
+                    .handle_free = count_free,
+                    .log_info = swallow },
+    .handle_frame = answer,
+};
+
+static const asynchat_handlers surviving_with_transport = {
+    .dispatcher = { .handle_close = count_close,
+                    .handle_error = survive_error,
+                    .handle_free = count_free,
+                    .send = plain_send,
                     .log_info = swallow },
     .handle_frame = answer,
 };
@@ -221,11 +259,6 @@ static void peer_says(const char *text)
     faults_resume();
 }
 
-static bool is_open(void)
-{
-    return s.chat.dispatcher.fd >= 0;
-}
-
 /* A turn, in which the peer takes what there is. Each may fail a few times. */
 static bool turn(void)
 {
@@ -246,12 +279,12 @@ static void push_shared(size_t size)
     asynchat_shared *shared = asynchat_shared_new(next_bytes(size), size);
 
     if (shared == NULL) {
-        noted(-1);
+        pushed(-1, size);
         asyncore_close(&s.chat.dispatcher);
         s.by_us = true;
         return;
     }
-    noted(asynchat_push_shared(&s.chat, shared));
+    pushed(asynchat_push_shared(&s.chat, shared), size);
     asynchat_shared_free(shared);
 }
 
@@ -267,7 +300,7 @@ static void push_file(size_t size)
     if (fd < 0 || pwrite(fd, data, size, 3) != (ssize_t)size)
         complain("no file");
     faults_resume();
-    noted(asynchat_push_file(&s.chat, fd, 3, (int64_t)size));
+    pushed(asynchat_push_file(&s.chat, fd, 3, (int64_t)size), size);
 }
 
 static void push_producer(size_t size)
@@ -282,7 +315,7 @@ static void push_producer(size_t size)
     p->data = next_bytes(size);
     p->size = size;
     s.producers_made++;
-    noted(asynchat_push_with_producer(&s.chat, &p->producer));
+    pushed(asynchat_push_with_producer(&s.chat, &p->producer), size);
 }
 
 static void talk(void)
@@ -300,7 +333,7 @@ static void talk(void)
     for (int i = 0; i < 50 && s.frames < 3 && turn(); i++)
         ;
     if (is_open())
-        noted(asynchat_push(&s.chat, next_bytes(12000), 12000));
+        pushed(asynchat_push(&s.chat, next_bytes(12000), 12000), 12000);
     if (is_open())
         push_shared(9000);
     if (is_open())
@@ -308,7 +341,7 @@ static void talk(void)
     if (is_open())
         push_producer(15000);
     if (is_open())
-        noted(asynchat_push(&s.chat, next_bytes(100), 100));
+        pushed(asynchat_push(&s.chat, next_bytes(100), 100), 100);
     if (is_open() && noted(asynchat_close_when_done(&s.chat, 5000)) < 0 &&
         is_open()) {
         asyncore_close(&s.chat.dispatcher);
@@ -358,6 +391,8 @@ static void check_session(void)
         complain("what came is not what was sent");
     if (!s.told && s.got != s.pushed)
         complain("something is missing, and nobody was told");
+    if (s.begun && !s.broke && !s.by_us && s.got != s.pushed)
+        complain("something is missing, and what went wrong was survived");
     if (s.begun && s.closes + s.by_us != 1)
         complain("handle_close ran not once");
     if (s.begun && s.frees != 1)
@@ -452,13 +487,18 @@ static void fail_each_file_call(const asynchat_handlers *handlers, bool reading,
     }
 }
 
-static void fail_everything(const asynchat_handlers *handlers)
+static void fail_all_but_files(const asynchat_handlers *handlers)
 {
     for (size_t i = 0; i < sizeof manual / sizeof *manual; i++)
         for (int j = 0; j < 20 && manual[i].errors[j] != 0; j++)
             fail_each(handlers, manual[i].f, manual[i].errors[j]);
     for (size_t i = 0; i < sizeof sendfile_errors / sizeof(int); i++)
         fail_each_file_call(handlers, false, sendfile_errors[i]);
+}
+
+static void fail_everything(const asynchat_handlers *handlers)
+{
+    fail_all_but_files(handlers);
     for (size_t i = 0; i < sizeof pread_errors / sizeof(int); i++)
         fail_each_file_call(handlers, true, pread_errors[i]);
 }
@@ -489,12 +529,21 @@ static void sent_by_the_class(void **state)
     fail_everything(&with_transport);
 }
 
+/* A file that cannot be read is missing then: nothing to survive. */
+static void survived(void **state)
+{
+    (void)state;
+    fail_all_but_files(&surviving);
+    fail_all_but_files(&surviving_with_transport);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_fails),
         cmocka_unit_test(sent_by_the_library),
         cmocka_unit_test(sent_by_the_class),
+        cmocka_unit_test(survived),
     };
 
     for (size_t i = 0; i < sizeof all; i++)
