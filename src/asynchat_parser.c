@@ -170,12 +170,25 @@ static bool deliver_part(asynchat__parser *p)
     return is_here(p);
 }
 
+/* A frame is lost. A class may survive that, and is given the next one, if
+   anybody can tell where that begins. */
+static bool lose(asynchat__parser *p)
+{
+    asyncore_dispatcher *d = &p->chat->dispatcher;
+
+    free(asynchat__take_held(p->chat));
+    if (p->chat->delimiter != NULL)
+        asyncore__fail(d, ENOMEM);
+    else
+        asyncore__break(d, ENOMEM);
+    return is_here(p);
+}
+
 bool asynchat__parse_failed(asynchat__parser *p)
 {
-    p->chat->count = SKIPPING;
-    free(asynchat__take_held(p->chat));
-    asyncore__fail(&p->chat->dispatcher, ENOMEM);
-    return is_here(p);
+    if (p->chat->delimiter != NULL)
+        p->chat->count = SKIPPING;
+    return lose(p);
 }
 
 static bool deliver_frame(asynchat__parser *p, const char *data, size_t size)
@@ -187,7 +200,7 @@ static bool deliver_frame(asynchat__parser *p, const char *data, size_t size)
         return is_here(p);
     }
     if (asynchat__hold(p->chat, data, size) < 0)
-        return asynchat__parse_failed(p);
+        return lose(p);
     part = asynchat__take_held(p->chat);
     class_of(p->chat)->handle_frame(p->chat, part->data, part->end);
     free(part);
@@ -315,11 +328,13 @@ static bool parse_all(asynchat__parser *p)
     return deliver(p, data, (size_t)(p->end - data), false);
 }
 
+/* A predicate replaces the flag. It is asked before a turn, not in one. */
 static bool takes_input(const asynchat *chat)
 {
     const asyncore_dispatcher *d = &chat->dispatcher;
 
-    return d->reading && !d->draining && !d->map->stopping &&
+    return (d->reading || d->handlers->readable != NULL) && !d->draining &&
+           !d->map->stopping &&
            !(chat->delimiter == NULL && chat->mode == ASYNCHAT__SPENT);
 }
 

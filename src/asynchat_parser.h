@@ -58,7 +58,8 @@ static inline bool asynchat__parse(asynchat__parser *p)
 /* Delivers what the end of the stream leaves unfinished. */
 bool asynchat__parse_end(asynchat__parser *p);
 
-/* What is to be held cannot be: handle_error. */
+/* What is to be held of a frame cannot be: handle_error, and the end of the
+   connection unless a delimiter will tell where the next frame begins. */
 bool asynchat__parse_failed(asynchat__parser *p);
 
 #endif
