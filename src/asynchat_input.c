@@ -72,6 +72,16 @@ const void *asynchat_get_terminator(const asynchat *chat, size_t *size)
 
 /* ---- Reading ------------------------------------------------------------ */
 
+/* The peer has finished, after asynchat_close_when_done: so do we, when all is
+   sent. */
+static void end_drained(asyncore_dispatcher *d)
+{
+    if (asynchat__self(d)->output == NULL)
+        asyncore__end(d, 0);
+    else
+        d->eof = 1;
+}
+
 ASYNCORE__COLD static void receive_failed(asynchat__parser *p, ssize_t n)
 {
     asyncore_dispatcher *d = &p->chat->dispatcher;
@@ -82,10 +92,12 @@ ASYNCORE__COLD static void receive_failed(asynchat__parser *p, ssize_t n)
     /* Another error may be survived. */
     if ((n == 0 || asyncore__is_disconnect(error)) && !asynchat__parse_end(p))
         return;
-    if (n == 0)
-        (void)asyncore__ended(d);
-    else
+    if (n < 0)
         (void)asyncore__io_failed(d, error);
+    else if (d->draining)
+        end_drained(d);
+    else
+        (void)asyncore__ended(d);
 }
 
 /* What the parser has not taken, as it is to pause, say, is for later. */
@@ -155,10 +167,8 @@ static void discard(asyncore_dispatcher *d, char *buffer)
         d->map->counters.received += (uint64_t)n;
     else if (n < 0)
         (void)asyncore__io_failed(d, errno);
-    else if (asynchat__self(d)->output == NULL)
-        asyncore__end(d, 0);
     else
-        d->eof = 1;
+        end_drained(d);
 }
 
 static void give_input(asyncore_dispatcher *d, asynchat__parser *p)

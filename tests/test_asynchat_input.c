@@ -607,6 +607,118 @@ static void ended_in_the_tail(void **state)
     }
 }
 
+static char answer[100000];
+
+static void answer_in_the_tail(asynchat *chat, const void *data, size_t size)
+{
+    chatter_tail(chat, data, size);
+    (void)asynchat_push(chat, answer, sizeof answer);
+    asynchat_close_when_done(chat, -1);
+}
+
+/* The peer, who has finished before, gets all of it. */
+static void answered_in_the_tail(void **state)
+{
+    static const asynchat_handlers answering = {
+        .dispatcher = { .handle_close = chatter_close,
+                        .handle_free = chatter_free },
+        .handle_frame = chatter_frame,
+        .collect_incoming_data = answer_in_the_tail,
+    };
+    static char got[sizeof answer];
+    world *w = world_of(state);
+    size_t size = 0;
+    ssize_t n = 0;
+    int peer, small = 4096;
+    chatter *c = chatter_pair(w, &answering, &peer);
+
+    setsockopt(base_of(c)->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    set_delimiter(c, "\n");
+    peer_write(peer, "two", 3);
+    shutdown(peer, SHUT_WR);
+    run_until(w->map, c->calls > 0 || strcmp(c->text, "{two}") == 0);
+    for (int i = 0; i < 10000 && (n != 0 || size == 0); i++) {
+        n = recv(peer, got, sizeof got, MSG_DONTWAIT);
+        size += n > 0 ? (size_t)n : 0;
+        assert_true(asyncore_poll(w->map, 0) >= 0);
+    }
+    assert_int_equal(size, sizeof answer);
+    assert_string_equal(c->text, "{two}<close 0>");
+    close(peer);
+}
+
+/* ---- What the class survives ------------------------------------------- */
+
+static int memory_failures;
+
+void *__real_realloc(void *memory, size_t size);
+void *__wrap_realloc(void *memory, size_t size);
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    if (memory_failures > 0) {
+        memory_failures--;
+        errno = ENOMEM;
+        return NULL;
+    }
+    return __real_realloc(memory, size);
+}
+
+static const asynchat_handlers surviving_frames = {
+    .dispatcher = { .handle_close = chatter_close,
+                    .handle_error = chatter_error },
+    .handle_frame = chatter_frame,
+};
+
+static void say_without_memory(world *w, int peer, const char *text)
+{
+    memory_failures = 1;
+    say(w, peer, text);
+    assert_int_equal(memory_failures, 0);
+}
+
+/* One frame is lost, not the next. */
+static void frame_without_memory(void **state)
+{
+    world *w = world_of(state);
+    char expected[64];
+    int peer;
+    chatter *c = chatter_pair(w, &surviving_frames, &peer);
+
+    set_delimiter(c, "\n");
+    say_without_memory(w, peer, "ab");
+    say(w, peer, "c\nde\n");
+    snprintf(expected, sizeof expected, "<error %d>[de]", ENOMEM);
+    assert_string_equal(c->text, expected);
+    chatter_clear(c);
+    say(w, peer, "ab");
+    say_without_memory(w, peer, "cdefghijkl\n");
+    say(w, peer, "m\n");
+    snprintf(expected, sizeof expected, "<error %d>[m]", ENOMEM);
+    assert_string_equal(c->text, expected);
+    finish(c, peer);
+}
+
+/* Nothing tells where the next one begins. */
+static void counted_frame_without_memory(void **state)
+{
+    world *w = world_of(state);
+    char expected[64];
+
+    snprintf(expected, sizeof expected, "<error %d><close %d>", ENOMEM, ENOMEM);
+    for (int held = 0; held < 2; held++) {
+        int peer;
+        chatter *c = chatter_pair(w, &surviving_frames, &peer);
+
+        asynchat_set_terminator_bytes(&c->chat, 10);
+        if (held)
+            say(w, peer, "12");
+        say_without_memory(w, peer, held ? "34567890" : "12345");
+        assert_string_equal(c->text, expected);
+        finish(c, peer);
+    }
+}
+
 /* A failure that the class survives does not end the stream. */
 static int failures_left;
 
@@ -1031,6 +1143,37 @@ static void pause_at_newline(chatter *c, const char *data, size_t size)
 }
 
 /* In collect_incoming_data: not even found_terminator runs. */
+static bool always(asyncore_dispatcher *d)
+{
+    (void)d;
+    return true;
+}
+
+static void pause_each(chatter *c, int at)
+{
+    (void)at;
+    pause_reading(c);
+}
+
+/* It replaces the flag. */
+static void pause_where_a_predicate_rules(void **state)
+{
+    static const asynchat_handlers ruled = {
+        .dispatcher = { .readable = always, .handle_close = chatter_close },
+        .handle_frame = chatter_frame,
+    };
+    world *w = world_of(state);
+    int peer;
+    chatter *c = chatter_pair(w, &ruled, &peer);
+
+    c->on_frame = pause_each;
+    set_delimiter(c, "\n");
+    say(w, peer, "a\nb\nc\nd");
+    say(w, peer, "e\n");
+    assert_string_equal(c->text, "[a][b][c][de]");
+    finish(c, peer);
+}
+
 static void pause_in_a_piece(void **state)
 {
     world *w = world_of(state);
@@ -1559,6 +1702,9 @@ int main(void)
         HERE(cut_off_and_dropped),
         HERE(prefix_before_handle_eof),
         HERE(ended_in_the_tail),
+        HERE(answered_in_the_tail),
+        HERE(frame_without_memory),
+        HERE(counted_frame_without_memory),
         HERE(errors_survived),
         HERE(overflow_closes),
         HERE(overflow_skipped),
@@ -1570,6 +1716,7 @@ int main(void)
         HERE(nothing_after_close_when_done),
         HERE(reopened_in_a_handler),
         HERE(pause_and_resume),
+        HERE(pause_where_a_predicate_rules),
         HERE(pause_in_a_piece),
         HERE(pause_before_an_empty_frame),
         HERE(pause_and_resume_in_a_handler),
