@@ -238,15 +238,17 @@ ASYNCORE_API void asynchat_producer_resume(asynchat *chat);
  * after which handle_close runs with d->error ETIMEDOUT. Input is dropped from
  * now on. Waiting for the peer is what makes sure that it gets everything: to
  * close with input unread would reset the connection (RFC 1122, 4.2.2.13). A
- * push returns -1 and ESHUTDOWN. Calling it again changes nothing. EBADF,
- * ENOTCONN, ENOMEM.
+ * push returns -1 and ESHUTDOWN. Calling it again changes nothing. EBADF: chat
+ * is in no map; ENOTCONN, ENOMEM.
  */
 ASYNCORE_API int asynchat_close_when_done(asynchat *chat, int linger_ms);
 
 /*
  * Drops what is queued and what input is held back. Data of which a part was
  * sent is cut off there: for a connection that is to be closed. A half-close
- * that waited behind what was queued takes place.
+ * that waited behind what was queued takes place. What is dropped of a frame
+ * of n bytes counts as come, and a handler that is being given input goes on
+ * to be given the rest of what was read.
  */
 ASYNCORE_API void asynchat_discard_buffers(asynchat *chat);
 

@@ -92,7 +92,7 @@ int asynchat_close_when_done(asynchat *chat, int linger_ms)
 
     if (d->draining)
         return 0;
-    if (d->fd < 0) {
+    if (!asyncore__in_map(d)) {
         errno = EBADF;
         return -1;
     }

@@ -956,6 +956,27 @@ static void linger(void **state)
     }
 }
 
+/* There would be no loop to end it in time. */
+static void linger_in_no_map(void **state)
+{
+    world *w = world_of(state);
+    int peer;
+    chatter *c = chatter_pair(w, &chatter_frames, &peer);
+
+    assert_int_equal(asyncore_del_channel(base_of(c)), 0);
+    for (int linger_ms = -1; linger_ms <= 10; linger_ms += 11) {
+        errno = 0;
+        assert_int_equal(asynchat_close_when_done(&c->chat, linger_ms), -1);
+        assert_int_equal(errno, EBADF);
+    }
+    assert_int_equal(asyncore_add_channel(base_of(c), w->map), 0);
+    assert_int_equal(asynchat_push(&c->chat, "x", 1), 0);
+    assert_int_equal(asynchat_close_when_done(&c->chat, 10), 0);
+    assert_int_equal(asyncore_loop(w->map, -1, -1), 0);
+    assert_int_equal(c->closed, 1);
+    close(peer);
+}
+
 /* One that reads on gets everything, however slow it is, if in time; the
    timer is gone with it. */
 static void linger_in_time(void **state)
@@ -1670,6 +1691,7 @@ int main(void)
         HERE(file_too_short),
         HERE(file_closed),
         FROZEN(linger),
+        FROZEN(linger_in_no_map),
         FROZEN(linger_in_time),
         HERE(input_dropped),
         FROZEN(done_and_switched),
