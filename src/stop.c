@@ -93,13 +93,14 @@ static void half_over(void *arg)
     asyncore_map *map = arg;
     asyncore_dispatcher *d;
 
+    /* First, for whoever is told may set another end. */
+    (void)asyncore_call_later(
+        &map->linger, map, map->linger_ms - map->linger_ms / 2, lingered, map);
     for (int fd = -1; (d = asyncore_map_next(map, fd)) != NULL;) {
         fd = d->fd;
         if (d->finishing)
             tell(d);
     }
-    (void)asyncore_call_later(
-        &map->linger, map, map->linger_ms - map->linger_ms / 2, lingered, map);
 }
 
 void asyncore_stop_when_done(asyncore_map *map, int64_t linger_ms)

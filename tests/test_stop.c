@@ -310,6 +310,54 @@ static void who_does_not_stop_sending_is_told_anyway(void **state)
     assert_in_range(passed(), LINGER / 2, LINGER / 2 + 2);
 }
 
+static int64_t another_end;
+
+static void set_another_end(asyncore_dispatcher *d)
+{
+    stops++;
+    asyncore_stop_when_done(d->map, another_end);
+}
+
+static void turn_until(world *w, int64_t ms)
+{
+    while (clock_now() < started + ms * CLOCK_MS) {
+        run_turns(w->map, 1);
+        clock_advance(CLOCK_MS);
+    }
+}
+
+/* Who is told in the middle may set another one. */
+static void the_end_is_the_last_that_was_set(void **state)
+{
+    static const asyncore_handlers asking = {
+        .handle_read = ignore,
+        .handle_free = echo_free,
+        .handle_stop = set_another_end,
+    };
+    world *w = world_of(state);
+
+    for (another_end = -1; another_end <= 10 * LINGER;
+         another_end += 10 * LINGER + 1) {
+        asyncore_dispatcher *d;
+        int peer;
+
+        d = make(w, &asking, &peer);
+        peer_write(peer, "x", 1); /* it is never done, and so told late */
+        freeze();
+        asyncore_stop_when_done(w->map, LINGER);
+        turn_until(w, 10 * LINGER);
+        assert_int_equal(stops, 1);
+        assert_int_equal(freed, 0);
+        turn_until(w, 12 * LINGER);
+        assert_int_equal(freed, another_end >= 0);
+        if (freed == 0)
+            asyncore_close(d);
+        run_turns(w->map, 1);
+        (void)passed();
+        close(peer);
+    }
+}
+
 static void there_need_be_no_end(void **state)
 {
     world *w = world_of(state);
@@ -1011,6 +1059,7 @@ int main(void)
         STOP(what_is_queued_is_sent),
         STOP(who_does_not_go_is_cut_off),
         STOP(who_does_not_stop_sending_is_told_anyway),
+        STOP(the_end_is_the_last_that_was_set),
         STOP(there_need_be_no_end),
         STOP(asyncore_stop_is_for_now),
         STOP(who_waits_for_a_listener_is_served),
