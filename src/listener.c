@@ -18,10 +18,11 @@
 
 enum { PAUSE_MS = 100, REFUSE_BATCH = 64, ABORTED_BATCH = 64 };
 
+/* ENOSPC: of what a user may have in epoll(7). */
 bool asyncore__is_shortage(int error)
 {
     return error == EMFILE || error == ENFILE || error == ENOBUFS ||
-           error == ENOMEM;
+           error == ENOMEM || error == ENOSPC;
 }
 
 /* See accept(2): "Linux accept() passes already-pending network errors on the
@@ -61,7 +62,6 @@ static void refuse_those_waiting(asyncore_map *map, int listener)
         if (fd == -1)
             break;
     }
-    map->refuse = false;
 }
 
 void asyncore__starve(asyncore_dispatcher *d, int error)
