@@ -101,6 +101,8 @@ static void attempt_connected(asyncore_dispatcher *socket)
         asyncore__end(d, errno);
     } else {
         d->extra->naming = NULL;
+        /* Its file lives on under d's number: closing would not end that. */
+        asyncore__map_unwatch(socket);
         release(&c->naming);
     }
 }

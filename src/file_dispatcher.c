@@ -16,6 +16,13 @@ static ssize_t file_send(asyncore_dispatcher *d, const void *data, size_t size)
     return asyncore__file_write(d->fd, data, size, d->sigpipe);
 }
 
+/* The user has a duplicate: closing would not end the registration. */
+static void release(asyncore_dispatcher *d)
+{
+    if (asyncore__in_map(d))
+        asyncore__map_unwatch(d);
+}
+
 static const asyncore__class file_class = {
     .handlers =
         {
@@ -41,7 +48,7 @@ static const asyncore__class file_class = {
     .send = asyncore__send_now,
     .queued = asyncore__queued_none,
     .shutdown = asyncore__shutdown_now,
-    .release = asyncore__release_nothing,
+    .release = release,
 };
 
 int asyncore_file_dispatcher_init(asyncore_file_dispatcher *file,

@@ -102,9 +102,17 @@ static void woken(asyncore_map *map)
     asyncore__signals_run(map);
 }
 
+/* Whether the slot's serial is later than since, that is, as serials go round,
+   between since and the last one given. */
+static bool is_later(const asyncore_map *map, const asyncore__slot *slot,
+                     uint32_t since)
+{
+    return slot->serial - since - 1 < map->serial - since;
+}
+
 /* An event that is no dispatcher's. since: the last serial given before the
-   wait. A slot whose serial is older did not change hands in this turn, so an
-   event with another serial comes from a registration that outlived its
+   wait. A slot whose serial is no later did not change hands in this turn, so
+   an event with another serial comes from a registration that outlived its
    descriptor. */
 static void serve_other(asyncore_map *map, const asyncore__event *event,
                         uint32_t since)
@@ -112,7 +120,7 @@ static void serve_other(asyncore_map *map, const asyncore__event *event,
     if (event->fd == map->waker[0]) {
         map->waker_lost = (event->ready & POLLNVAL) != 0;
         woken(map);
-    } else if ((int32_t)(map->slots[event->fd].serial - since) <= 0) {
+    } else if (!is_later(map, &map->slots[event->fd], since)) {
         asyncore__map_renew(map);
     }
 }

@@ -160,7 +160,10 @@ void asyncore__map_forget(asyncore_dispatcher *d)
 {
     asyncore_map *map = d->map;
 
-    if (map->backend->forget != NULL && asyncore__map_is_ours(map)) {
+    /* Without the reserve there may be no way to get rid of what outlives the
+       descriptor: see asyncore__map_renew. */
+    if (map->backend->forget != NULL && map->reserve != -1 &&
+        asyncore__map_is_ours(map)) {
         map->backend->forget(map->poller, d->fd, map->slots[d->fd].serial,
                              d->registered);
         d->registered = 0;

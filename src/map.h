@@ -89,6 +89,8 @@ struct asyncore_map {
     size_t asked_count, asked_capacity;
     bool ask_again; /* their answers may be others by now */
 
+    uint64_t renewed; /* in this turn the poller was, last */
+
     asyncore_dispatcher *retired, **retired_end; /* due for handle_free */
     asyncore_dispatcher *evicted;                /* due for handle_close */
     asyncore_dispatcher *evicting;               /* those in it now */

@@ -88,6 +88,8 @@ static asyncore_map *new_map(const asyncore__poller_class *backend)
     errno = pthread_mutex_init(&map->lock, NULL);
     if (errno != 0)
         goto no_lock;
+    if (backend->renew != NULL)
+        map->reserve = asyncore__sock_reserve();
     return map;
 
 no_lock:
@@ -201,11 +203,12 @@ int asyncore__map_reopen(asyncore_map *map)
    and there is room for it again when the old one of the poller has gone. */
 static int renew_poller(asyncore_map *map)
 {
-    int result = map->backend->renew(map->poller);
+    int fd = map->waker[0];
+    int result = map->backend->renew(map->poller, fd, ASYNCORE__WAKER_SERIAL);
 
     if (result < 0 && map->reserve != -1) {
         asyncore__fd_close(map->reserve);
-        result = map->backend->renew(map->poller);
+        result = map->backend->renew(map->poller, fd, ASYNCORE__WAKER_SERIAL);
         map->reserve = asyncore__sock_reserve();
     }
     return result;
@@ -213,14 +216,11 @@ static int renew_poller(asyncore_map *map)
 
 void asyncore__map_renew(asyncore_map *map)
 {
-    int fd;
-
-    if (map->backend->renew == NULL || renew_poller(map) < 0)
+    if (map->backend->renew == NULL || map->renewed == map->counters.turns)
         return;
-    touch_all(map);
-    fd = map->waker[0];
-    (void)map->backend->watch(map->poller, fd, ASYNCORE__WAKER_SERIAL, 0,
-                              ASYNCORE__WATCH | POLLIN);
+    map->renewed = map->counters.turns;
+    if (renew_poller(map) == 0)
+        touch_all(map);
 }
 
 void asyncore_close_all(asyncore_map *map)

@@ -65,10 +65,11 @@ typedef struct asyncore__poller_class {
                 int capacity);
 
     /*
-     * Watches nothing any more, and has got rid of registrations that it
-     * cannot name. 0, or -1 with nothing changed. NULL where there are none.
+     * Watches nothing any more but fd, for POLLIN, and has got rid of
+     * registrations that it cannot name. 0, or -1 with nothing changed. NULL
+     * where there are none.
      */
-    int (*renew)(asyncore__poller *poller);
+    int (*renew)(asyncore__poller *poller, int fd, uint32_t serial);
 
     /*
      * What another loop has to wait for instead of wait: fills in up to

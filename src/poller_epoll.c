@@ -128,14 +128,20 @@ static void remove_file(asyncore__poller *p, int i)
     p->files[i] = p->files[--p->count];
 }
 
-static int control(asyncore__poller *p, int operation, int fd, uint32_t serial,
-                   unsigned mask)
+static int control_of(int epoll, int operation, int fd, uint32_t serial,
+                      unsigned mask)
 {
     ticket t = { .fd = fd, .serial = serial };
     struct epoll_event event = { .events = mask & ASKED };
 
     event.data.u64 = t.data;
-    return epoll_ctl(p->epoll, operation, fd, &event);
+    return epoll_ctl(epoll, operation, fd, &event);
+}
+
+static int control(asyncore__poller *p, int operation, int fd, uint32_t serial,
+                   unsigned mask)
+{
+    return control_of(p->epoll, operation, fd, serial, mask);
 }
 
 static int watch(asyncore__poller *p, int fd, uint32_t serial, unsigned old,
@@ -250,18 +256,19 @@ static int watch_epoll(int outer, int epoll)
     return epoll_ctl(outer, EPOLL_CTL_ADD, epoll, &event);
 }
 
-static int renew(asyncore__poller *p)
+static int renew(asyncore__poller *p, int fd, uint32_t serial)
 {
     int epoll = epoll_create1(EPOLL_CLOEXEC);
 
     p->has_outlived = true;
     if (epoll == -1)
         return -1;
+    if (control_of(epoll, EPOLL_CTL_ADD, fd, serial, POLLIN) < 0 ||
+        (p->outer != -1 && watch_epoll(p->outer, epoll) < 0)) {
+        asyncore__fd_close(epoll);
+        return -1;
+    }
     if (p->outer != -1) {
-        if (watch_epoll(p->outer, epoll) < 0) {
-            asyncore__fd_close(epoll);
-            return -1;
-        }
         /* A child may have a duplicate, which would keep it registered. */
         (void)epoll_ctl(p->outer, EPOLL_CTL_DEL, p->epoll, NULL);
     }

@@ -35,6 +35,19 @@ int __wrap_dup3(int fd, int new, int flags)
     return -1;
 }
 
+static int pollers_opened;
+
+#ifdef ASYNCORE_HAVE_EPOLL
+int __real_epoll_create1(int flags);
+int __wrap_epoll_create1(int flags);
+
+int __wrap_epoll_create1(int flags)
+{
+    pollers_opened++;
+    return __real_epoll_create1(flags);
+}
+#endif
+
 static int set_up(void **state)
 {
     (void)state;
@@ -886,6 +899,21 @@ static void the_former_descriptor(void **state)
     close(copy);
 }
 
+/* The attempt's file lives on as d's, but under its own number nothing does
+   that only another epoll descriptor would get rid of. */
+static void no_registration_is_left(void **state)
+{
+    asyncore_address good = serving_address(&listener);
+
+    (void)state;
+    pollers_opened = 0;
+    CONNECT_TO(good);
+    expect_text("connect; ");
+    for (int i = 0; i < 3; i++)
+        turn_for(0);
+    assert_int_equal(pollers_opened, 0);
+}
+
 static void no_exchange(void **state)
 {
     asyncore_address good = serving_address(&listener);
@@ -949,6 +977,7 @@ int main(void)
         TEST(evicted_and_closed),
         TEST(d_evicted),
         TEST(the_former_descriptor),
+        TEST(no_registration_is_left),
         TEST(no_exchange),
     };
 

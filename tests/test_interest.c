@@ -1,6 +1,7 @@
 /*
  * test_interest.c - what is waited for, and what it costs.
  */
+#include "map.h"
 #include "support/link.h"
 
 #include <errno.h>
@@ -683,6 +684,80 @@ static void closing_is_not_told(void **state)
     close(peer);
 }
 
+/* The user's descriptor lives on, and is readable: it is not listened to. */
+static void a_file_is_ended_by_a_call(void **state)
+{
+    world *w = world_of(state);
+    recorder *file = lend(w, sizeof *file);
+    int ends[2], peer;
+
+    join(w, &plain, &peer);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(
+        asyncore_file_dispatcher_init(&file->file, &plain, ends[0], w->map), 0);
+    run_turns(w->map, 1);
+    asyncore_close(&file->dispatcher);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_in_range(turns_during(w->map, 20), 1, FEW_TURNS);
+    join_and_close(w, false);
+    assert_int_equal(calls.controls, 0);
+    close(ends[0]);
+    close(ends[1]);
+    close(peer);
+}
+
+/* However many outlive their descriptors, they cost one epoll descriptor more
+   at once, and nothing before a wait that tells of none. */
+static void many_outlive_at_once(void **state)
+{
+    enum { COUNT = 50 };
+    world *w = world_of(state);
+    bool is_epoll = strcmp(asyncore_map_backend(w->map), "epoll") == 0;
+    int peer[COUNT], copy[COUNT], stays;
+    recorder *r[COUNT];
+
+    join(w, &plain, &stays);
+    for (int i = 0; i < COUNT; i++)
+        r[i] = join(w, &plain, &peer[i]);
+    run_turns(w->map, 1);
+    for (int i = 0; i < COUNT; i++) {
+        copy[i] = dup(r[i]->dispatcher.fd);
+        asyncore_close(&r[i]->dispatcher);
+        peer_write(peer[i], "x", 1);
+        await(copy[i], POLLIN);
+    }
+    count_from_here();
+    for (int i = 0; i < 3; i++)
+        counted_turn(w->map, 0);
+    /* The waker, and the one that stays. */
+    assert_int_equal(calls.controls, is_epoll ? 2 : 0);
+    for (int i = 0; i < COUNT; i++) {
+        close(copy[i]);
+        close(peer[i]);
+    }
+    close(stays);
+}
+
+/* A serial that the registration's is half of all behind is the later one. */
+static void long_outlived(void **state)
+{
+    world *w = world_of(state);
+    int peer, stays, copy;
+    recorder *r = join(w, &plain, &peer);
+
+    join(w, &plain, &stays);
+    run_turns(w->map, 1);
+    copy = dup(r->dispatcher.fd);
+    asyncore_close(&r->dispatcher);
+    w->map->serial += UINT32_C(0x80000010);
+    peer_write(peer, "x", 1);
+    await(copy, POLLIN);
+    assert_in_range(turns_during(w->map, 20), 1, FEW_TURNS);
+    close(copy);
+    close(peer);
+    close(stays);
+}
+
 /* All are ready, always: each is served again before any is for a third
    time or so. The bound is twice what it takes with 256 to a turn. */
 static void none_starves(void **state)
@@ -782,6 +857,9 @@ int main(void)
         IN_UNIX(with_a_timeout_too),
         IN_UNIX(put_off_by_hand_too),
         EVERYWHERE(closing_is_not_told),
+        EVERYWHERE(a_file_is_ended_by_a_call),
+        EVERYWHERE(many_outlive_at_once),
+        EVERYWHERE(long_outlived),
         IN_UNIX(none_starves),
         IN_UNIX(numbers_that_select_cannot_watch),
     };

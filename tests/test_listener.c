@@ -22,7 +22,8 @@
 static int accept_error;    /* what accept fails with */
 static int accept_failures; /* so often; -1: always */
 static int accept_calls;
-static int control_failures; /* so often epoll_ctl lacks memory */
+static int control_failures; /* so often epoll_ctl fails ... */
+static int control_error;    /* ... with this */
 static int questions;        /* what a socket is */
 
 WRAP_ACCEPT
@@ -46,7 +47,7 @@ int __wrap_epoll_ctl(int epoll, int operation, int fd,
 {
     if (control_failures > 0) {
         control_failures--;
-        errno = ENOMEM;
+        errno = control_error;
         return -1;
     }
     return __real_epoll_ctl(epoll, operation, fd, event);
@@ -837,6 +838,68 @@ static void full_while_a_copy_lives(void **state)
     close_each(peer, 2);
 }
 
+/* Nor is there where nobody listens. */
+static void full_without_a_listener(void **state)
+{
+    world *w = world_of(state);
+    recorder *r = lend(w, sizeof *r);
+    int ends[2], copy;
+
+    peer_pair(SOCK_STREAM, ends);
+    assert_int_equal(
+        asyncore_dispatcher_init(&r->dispatcher, &channel, ends[0], w->map), 0);
+    assert_int_equal(asyncore_poll(w->map, 0), 0);
+    copy = dup(ends[0]);
+    leave_descriptors(0);
+    asyncore_close(&r->dispatcher);
+    leave_descriptors(0);
+    peer_write(ends[1], "?", 1);
+    await(copy, POLLIN);
+    /* Something to wait for. */
+    assert_int_equal(
+        asyncore_dispatcher_init(&r->dispatcher, &channel, ends[1], w->map), 0);
+    assert_in_range(turns_during(w->map, 100), 1, FEW_TURNS);
+    leave_all();
+    asyncore_close(&r->dispatcher);
+    close(copy);
+}
+
+static int told(const int *peer, int count)
+{
+    struct pollfd p = { .events = POLLIN };
+    int n = 0;
+
+    for (int i = 0; i < count; i++) {
+        p.fd = peer[i];
+        n += poll(&p, 1, 0) == 1;
+    }
+    return n;
+}
+
+/* Those who wait for one do not keep those who wait for another from being
+   told. */
+static void full_for_two(void **state)
+{
+    enum { CLIENTS = 100 };
+    world *w = world_of(state);
+    asyncore_address at[2];
+    recorder *r[2] = { serve(w, &serving, &at[0]), serve(w, &serving, &at[1]) };
+    int peer[2][CLIENTS];
+
+    connect_all(peer[0], CLIENTS, &at[0]);
+    skip_if_the_limit_is_played(peer[0], CLIENTS);
+    connect_all(peer[1], CLIENTS, &at[1]);
+    leave_descriptors(0);
+    run_until(w->map, r[0]->ran.error + r[1]->ran.error > 0);
+    run_until(w->map, told(peer[0], CLIENTS) + told(peer[1], CLIENTS) > 0);
+    /* It is the first time that anybody is. */
+    assert_in_range(told(peer[0], CLIENTS), 1, CLIENTS - 1);
+    assert_in_range(told(peer[1], CLIENTS), 1, CLIENTS - 1);
+    leave_all();
+    close_each(peer[0], CLIENTS);
+    close_each(peer[1], CLIENTS);
+}
+
 static void full_for_an_adopted_one(void **state)
 {
     world *w = world_of(state);
@@ -936,10 +999,10 @@ static void closed_in_handle_error(void **state)
 }
 
 #ifdef ASYNCORE_HAVE_EPOLL
-/* No memory to be watched: it is tried again, though nothing else happens. */
-static void no_memory_to_watch_it(void **state)
+/* No memory to be watched, or too many of the user's are: it is tried again,
+   though nothing else happens. */
+static void not_to_be_watched(world *w, int error)
 {
-    world *w = world_of(state);
     asyncore_address at;
     recorder *r = serve(w, &serving, &at);
     int peer = peer_connect(&at);
@@ -949,14 +1012,25 @@ static void no_memory_to_watch_it(void **state)
         close(peer);
         skip();
     }
+    control_error = error;
     control_failures = 1;
     assert_true(asyncore_loop(w->map, DEADLINE_MS, 3) == 0);
     assert_int_equal(control_failures, 0);
     assert_true(now_ms() - begin < DEADLINE_MS / 2);
     assert_int_equal(r->ran.error, 1);
-    assert_int_equal(r->error, ENOMEM);
+    assert_int_equal(r->error, error);
     assert_int_equal(r->ran.accepted, 1);
     close(peer);
+}
+
+static void no_memory_to_watch_it(void **state)
+{
+    not_to_be_watched(world_of(state), ENOMEM);
+}
+
+static void too_many_are_watched(void **state)
+{
+    not_to_be_watched(world_of(state), ENOSPC);
 }
 
 static void make_room(asyncore_dispatcher *d, int error)
@@ -1034,12 +1108,15 @@ int main(void)
         EVERYWHERE(room_made_by_a_close),
         EVERYWHERE(room_made_elsewhere),
         EVERYWHERE(full_while_a_copy_lives),
+        EVERYWHERE(full_without_a_listener),
+        EVERYWHERE(full_for_two),
         EVERYWHERE(full_for_an_adopted_one),
         EVERYWHERE(all_shortages),
         EVERYWHERE(what_is_logged),
         EVERYWHERE(closed_in_handle_error),
 #ifdef ASYNCORE_HAVE_EPOLL
         EVERYWHERE(no_memory_to_watch_it),
+        EVERYWHERE(too_many_are_watched),
         EVERYWHERE(memory_is_back_at_once),
 #endif
     };

@@ -749,7 +749,7 @@ static void registration_left_over(void **state)
 static void renewal(void **state)
 {
     fixture *f = *state;
-    int a[2], b[2], file, copy;
+    int a[2], b[2], kept[2], file, copy;
 
     if (f->class->renew == NULL)
         skip();
@@ -768,8 +768,14 @@ static void renewal(void **state)
     assert_int_equal(only(f, a[0], 1), POLLIN);
     watch(f, file, 3, 0, IN);
     assert_int_equal(wait_for(f, DEADLINE_MS), 2);
-    assert_int_equal(f->class->renew(f->poller), 0);
+    peer_pair(SOCK_STREAM, kept);
+    assert_int_equal(f->class->renew(f->poller, -1, 4), -1);
+    assert_int_equal(wait_for(f, DEADLINE_MS), 2);
+    assert_int_equal(f->class->renew(f->poller, kept[0], 4), 0);
     nothing(f);
+    peer_write(kept[1], "x", 1);
+    assert_int_equal(only(f, kept[0], 4), POLLIN);
+    watch(f, kept[0], 4, IN, 0);
     watch(f, a[0], 2, 0, IN);
     nothing(f);
     peer_write(b[1], "x", 1);
@@ -783,6 +789,7 @@ static void renewal(void **state)
     close(copy);
     close_both(a);
     close_both(b);
+    close_both(kept);
 }
 
 static void numbers_up_to_the_limit(void **state)
