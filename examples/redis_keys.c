@@ -32,7 +32,7 @@ static asyncore_timer sweeper;
 static struct entry **buckets;
 static size_t mask; /* of a hash: one less than there are buckets */
 static size_t count, expiring, swept;
-static uint64_t seed;
+static uint64_t seed[2];
 
 int64_t keys_now(void)
 {
@@ -62,19 +62,55 @@ bool text_to_number(struct text t, int64_t *number)
     return true;
 }
 
-/* The seed is secret, so that nobody can fill one bucket on purpose. */
+static uint64_t rotate(uint64_t x, int bits)
+{
+    return x << bits | x >> (64 - bits);
+}
+
+static void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate(v[1], 13) ^ v[0];
+    v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] = rotate(v[0], 32);
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = rotate(v[1], 17) ^ v[2];
+    v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] = rotate(v[2], 32);
+}
+
+static void sip_take(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    sip_round(v);
+    v[0] ^= word;
+}
+
+/* SipHash-1-3, of Aumasson and Bernstein, with a secret seed: nobody can fill
+   one bucket on purpose. A weaker one, seed or not, has collisions that can be
+   made by hand. */
 static uint64_t hash(struct text key)
 {
-    uint64_t h = seed ^ key.size, word;
+    uint64_t v[4] = { seed[0] ^ UINT64_C(0x736f6d6570736575),
+                      seed[1] ^ UINT64_C(0x646f72616e646f6d),
+                      seed[0] ^ UINT64_C(0x6c7967656e657261),
+                      seed[1] ^ UINT64_C(0x7465646279746573) };
+    uint64_t word;
+    size_t i;
 
-    for (size_t i = 0; i < key.size; i += sizeof word) {
-        size_t left = key.size - i;
-        word = 0;
-        memcpy(&word, key.data + i, left < sizeof word ? left : sizeof word);
-        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        h ^= h >> 32;
+    for (i = 0; i + sizeof word <= key.size; i += sizeof word) {
+        memcpy(&word, key.data + i, sizeof word);
+        sip_take(v, word);
     }
-    return h;
+    word = 0;
+    memcpy(&word, key.data + i, key.size - i);
+    sip_take(v, word ^ (uint64_t)key.size << 56);
+    v[2] ^= 0xff;
+    for (i = 0; i < 3; i++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 static void discard(struct entry **link)
