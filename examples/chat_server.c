@@ -37,6 +37,12 @@ static asyncore_dispatcher listener;
 /* ---- Lines ------------------------------------------------------------- */
 
 /* Whoever has answers to read is listened to when they have been read. */
+static void listen_later(asyncore_dispatcher *d)
+{
+    if (asyncore_queued(d) >= ((struct client *)d)->chat.limit)
+        asyncore_set_readable(d, false);
+}
+
 static void got_line(asynchat *chat, const void *data, size_t size)
 {
     struct client *c = (struct client *)chat;
@@ -44,8 +50,7 @@ static void got_line(asynchat *chat, const void *data, size_t size)
 
     plain_text(line, data, size);
     chat_hear(c, line);
-    if (asyncore_queued(&chat->dispatcher) >= chat->limit)
-        asyncore_set_readable(&chat->dispatcher, false);
+    listen_later(&chat->dispatcher);
 }
 
 static void client_drain(asyncore_dispatcher *d)
@@ -87,6 +92,8 @@ static void client_read(asyncore_dispatcher *d)
         c->telnet.wants_mark = false;
         asynchat_push(&c->chat, TELNET_MARK, strlen(TELNET_MARK));
     }
+    /* Marks and lines too long are answered, too. */
+    listen_later(d);
 }
 
 static void client_eof(asyncore_dispatcher *d)

@@ -639,27 +639,40 @@ class TestStuckReader(ChatCase):
         bob.expect(DROPPED % "stu")
         bob.expect_nothing()
 
-    def test_answers_unread(self):
-        """Who does not read his answers is not asked for more, and is not
-        dropped: nobody else gives him anything to read."""
-        server = self.serve_unix()
-        ann, bob = self.people(server, "ann", "bob")
+    def ask_without_end(self, server, person, question):
+        """Until no more is read; returns how many bytes were."""
         before = server.memory()
-        ann.socket.setblocking(False)
-        asking = b"/help\n" * 10000
+        person.socket.setblocking(False)
+        asking = question * 10000
         sent = 0
 
         def is_full():
             nonlocal sent
             try:
                 while sent < 64 * MEBIBYTE:
-                    sent += ann.socket.send(asking[sent % 6:])
+                    sent += person.socket.send(asking[sent % len(question):])
             except BlockingIOError:
-                return server.sleeps() and not self.takes_more(ann)
+                return server.sleeps() and not self.takes_more(person)
             raise AssertionError("it takes all")
         support.wait_until(is_full, "no more is read")
         if not server.is_sanitized():
             self.assertLess(server.memory() - before, 8 * MEBIBYTE)
+        return sent
+
+    def test_complaints_unread(self):
+        """What is no line is answered, too, also to who has no name yet."""
+        server = self.serve_unix()
+        ann, = self.people(server, "ann")
+        self.ask_without_end(server, self.guest(server), b"x" * 1025 + b"\n")
+        ann.say("/who")
+        ann.expect("* ann")
+
+    def test_answers_unread(self):
+        """Who does not read his answers is not asked for more, and is not
+        dropped: nobody else gives him anything to read."""
+        server = self.serve_unix()
+        ann, bob = self.people(server, "ann", "bob")
+        sent = self.ask_without_end(server, ann, b"/help\n")
         bob.say("/who")
         bob.expect("* ann bob")
         ann.socket.settimeout(DEADLINE)
