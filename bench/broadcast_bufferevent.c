@@ -2,6 +2,11 @@
  * broadcast_bufferevent.c - a server that answers each line, from whomever,
  * with a message to everybody, on libevent: the bufferevents share one copy
  * (evbuffer_add_reference). Who has a megabyte waiting is disconnected.
+ *
+ *     broadcast_bufferevent [at-once]
+ *
+ * at-once: it is written at once, behind the back of the bufferevent, which
+ * writes only what is left.
  */
 #include "server.h"
 
@@ -24,6 +29,7 @@ typedef struct message {
     char data[SERVER_BROADCAST];
 } message;
 
+static int at_once;
 static channel *channels[MOST];
 static size_t count;
 
@@ -55,6 +61,23 @@ static void sent(const void *data, size_t size, void *arg)
     drop(arg);
 }
 
+/* One that fails is told of it when it reads. */
+static void write_now(struct bufferevent *b, struct evbuffer *output)
+{
+    evbuffer_unfreeze(output, 1);
+    evbuffer_write(output, bufferevent_getfd(b));
+    evbuffer_freeze(output, 1);
+    if (evbuffer_get_length(output) > 0)
+        bufferevent_enable(b, EV_WRITE);
+}
+
+/* It has written what was left. */
+static void drained(struct bufferevent *b, void *arg)
+{
+    (void)arg;
+    bufferevent_disable(b, EV_WRITE);
+}
+
 static void broadcast(void)
 {
     message *m = malloc(sizeof *m);
@@ -74,6 +97,8 @@ static void broadcast(void)
         if (evbuffer_add_reference(output, m->data, sizeof m->data, sent, m) <
             0)
             server_fail("evbuffer_add_reference");
+        if (at_once && evbuffer_get_length(output) == sizeof m->data)
+            write_now(channels[i]->b, output);
     }
     drop(m);
 }
@@ -106,16 +131,17 @@ static void accepted(struct evconnlistener *listener, int fd,
     c->b = b;
     c->at = count;
     channels[count++] = c;
-    bufferevent_setcb(b, received, NULL, ended, c);
-    bufferevent_enable(b, EV_READ | EV_WRITE);
+    bufferevent_setcb(b, received, at_once ? drained : NULL, ended, c);
+    bufferevent_enable(b, at_once ? EV_READ : EV_READ | EV_WRITE);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct event_config *config = event_config_new();
     struct event_base *base;
     int fd = server_listen(0, 0);
 
+    at_once = argc > 1 && strcmp(argv[1], "at-once") == 0;
     if (config == NULL ||
         event_config_set_flag(config,
                               EVENT_BASE_FLAG_NOLOCK |

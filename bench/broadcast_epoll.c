@@ -17,9 +17,10 @@ enum { BATCH = 1024, MOST = 65536 };
 typedef struct channel {
     int fd;
     size_t at; /* in channels */
+    struct channel *next;
 } channel;
 
-static channel *channels[MOST];
+static channel *channels[MOST], *ended;
 static size_t count;
 
 static void end(channel *c)
@@ -27,7 +28,19 @@ static void end(channel *c)
     channels[c->at] = channels[--count];
     channels[c->at]->at = c->at;
     close(c->fd);
-    free(c);
+    /* There may be an event of its in the batch: it is freed after that. */
+    c->fd = -1;
+    c->next = ended;
+    ended = c;
+}
+
+static void free_ended(void)
+{
+    while (ended != NULL) {
+        channel *c = ended;
+        ended = c->next;
+        free(c);
+    }
 }
 
 static void broadcast(void)
@@ -91,8 +104,9 @@ int main(void)
         for (i = 0; i < n; i++) {
             if (events[i].data.ptr == NULL)
                 accept_all(epoll, listener);
-            else
+            else if (((channel *)events[i].data.ptr)->fd >= 0)
                 receive(events[i].data.ptr);
         }
+        free_ended();
     }
 }

@@ -37,11 +37,13 @@ LINES = {
     'asynchat': 'lines_asynchat',
     'bufferevent, readln': ('lines_bufferevent', 'readln'),
     'bufferevent, pullup': ('lines_bufferevent', 'pullup'),
+    'bufferevent, at once': ('lines_bufferevent', 'at-once'),
 }
 BROADCAST = {
     RAW_EPOLL: 'broadcast_epoll',
     'asynchat': 'broadcast_asynchat',
     'bufferevent': 'broadcast_bufferevent',
+    'bufferevent, at once': ('broadcast_bufferevent', 'at-once'),
 }
 
 CORES = sorted(os.sched_getaffinity(0))

@@ -2,11 +2,13 @@
  * lines_bufferevent.c - a server that answers each line with the same line,
  * on libevent's bufferevents.
  *
- *     lines_bufferevent [readln|pullup]
+ *     lines_bufferevent [readln|pullup|at-once]
  *
  * readln: evbuffer_readln, which gives each line as a string of its own.
  * pullup: the end of the line is searched, and the line looked at where it
- * lies; nothing is allocated for it.
+ * lies; nothing is allocated for it. at-once: what has come is looked at in one
+ * piece, answered in one piece, and the answer written at once, behind the back
+ * of the bufferevent, which writes only what is left.
  */
 #include "server.h"
 
@@ -85,6 +87,46 @@ static void received_pullup(struct bufferevent *b, void *arg)
     bound(b, input, output);
 }
 
+/* The end of the last line in there. */
+static size_t lines_in(const char *data, size_t size)
+{
+    const char *lf = data, *stop = data + size;
+    size_t lines = 0;
+
+    while ((lf = memchr(lf, '\n', (size_t)(stop - lf))) != NULL) {
+        lf++;
+        if (lf - data >= 2 && lf[-2] == '\r')
+            lines = (size_t)(lf - data);
+    }
+    return lines;
+}
+
+static void received_at_once(struct bufferevent *b, void *arg)
+{
+    struct evbuffer *input = bufferevent_get_input(b);
+    struct evbuffer *output = bufferevent_get_output(b);
+    const char *data = (const char *)evbuffer_pullup(input, -1);
+    size_t size = lines_in(data, evbuffer_get_length(input));
+
+    (void)arg;
+    if (size > 0) {
+        int was_empty = evbuffer_get_length(output) == 0;
+
+        if (was_empty)
+            bufferevent_disable(b, EV_WRITE);
+        evbuffer_add(output, data, size);
+        evbuffer_drain(input, size);
+        if (was_empty) {
+            evbuffer_unfreeze(output, 1);
+            evbuffer_write(output, bufferevent_getfd(b));
+            evbuffer_freeze(output, 1);
+            if (evbuffer_get_length(output) > 0)
+                bufferevent_enable(b, EV_WRITE);
+        }
+    }
+    bound(b, input, output);
+}
+
 static bufferevent_data_cb received = received_readln;
 
 static void accepted(struct evconnlistener *listener, int fd,
@@ -101,7 +143,8 @@ static void accepted(struct evconnlistener *listener, int fd,
     bufferevent_set_max_single_read(b, SERVER_BUFFER);
     bufferevent_set_max_single_write(b, SERVER_BUFFER);
     bufferevent_setcb(b, received, NULL, ended, NULL);
-    bufferevent_enable(b, EV_READ | EV_WRITE);
+    bufferevent_enable(b, received == received_at_once ? EV_READ
+                                                       : EV_READ | EV_WRITE);
 }
 
 int main(int argc, char **argv)
@@ -112,6 +155,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "pullup") == 0)
         received = received_pullup;
+    if (argc > 1 && strcmp(argv[1], "at-once") == 0)
+        received = received_at_once;
     if (config == NULL ||
         event_config_set_flag(config,
                               EVENT_BASE_FLAG_NOLOCK |
