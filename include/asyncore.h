@@ -24,13 +24,13 @@
  *    "if (n > 0) ...". Set-up calls (create_socket, bind, listen, connect)
  *    return -1 and errno, and never run a handler.
  *
- * 4. One map, one thread. asyncore_call_soon(map, fn, arg) is the one call
- *    another thread may make, and asyncore_wakeup(map) the one a signal
- *    handler may.
+ * 4. One map, one thread. asyncore_call_soon(map, fn, arg) and
+ *    asyncore_wakeup(map) are the calls that another thread may make, and
+ *    asyncore_wakeup the one that a signal handler may.
  *
- * 5. The process is yours. No signal disposition, no global, no stdio is
- *    touched; nothing aborts, nothing exits; out of memory is an error like
- *    any other.
+ * 5. The process is yours. No signal disposition (but what you ask
+ *    asyncore_signal for), no global, no stdio is touched; nothing aborts,
+ *    nothing exits; out of memory is an error like any other.
  *
  * An echo server, whole:
  *
@@ -654,9 +654,9 @@ ASYNCORE_API bool asyncore_writable(asyncore_dispatcher *d);
  *                             SO_ERROR is set, d->error and handle_close
  *     hangup or error         as if ready for whatever was asked for, so that
  *                             what was received is read before the end comes
- *     the same, nothing asked d->error from SO_ERROR and handle_close; behind
- *                             a reader that pauses with data unread, it waits
- *                             until that reads on
+ *     the same, nothing asked d->error from SO_ERROR and handle_close; a
+ *                             hangup without an error waits behind a reader
+ *                             that pauses with data unread until that reads on
  *     not an open descriptor  handle_error(d, EBADF) and handle_close
  *
  * After every handler it is asked anew whether d is still there.
@@ -758,7 +758,8 @@ ASYNCORE_API asyncore_map *asyncore_map_new(const char *backend);
  * Closes everything in the map as asyncore_close_all does, and frees it; NULL
  * is fine. From a handler of that map it takes effect when its loop has been
  * left, which it stops. Calls not yet run (asyncore_call_soon) are dropped.
- * Runs handle_free.
+ * What was taken out of it (asyncore_del_channel) and is in no other map is to
+ * be closed before. Runs handle_free.
  */
 ASYNCORE_API void asyncore_map_free(asyncore_map *map);
 
@@ -839,6 +840,8 @@ ASYNCORE_API int asyncore_poll(asyncore_map *map, int timeout_ms);
  *     for (;;) {
  *         int timeout = asyncore_map_timeout(map);
  *         int count = asyncore_map_pollfds(map, fds, capacity);
+ *         if (count > capacity)
+ *             ... make room, and continue
  *         poll(fds, count, timeout);
  *         asyncore_poll(map, 0);
  *     }

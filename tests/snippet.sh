@@ -8,7 +8,8 @@ server=$!
 trap 'kill $server; rm -rf "$work"' EXIT
 
 # Until it listens, the client is refused.
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+tries=0
+while [ $((tries += 1)) -le 100 ]; do
     # shellcheck disable=SC2059
     got=$(printf "${3-hello}" | "$2" "unix:$work/socket" 2>"$work/errors")
     [ "$got" = "${4-hello}" ] && exit
