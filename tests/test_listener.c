@@ -22,8 +22,7 @@
 static int accept_error;    /* what accept fails with */
 static int accept_failures; /* so often; -1: always */
 static int accept_calls;
-static int control_failures; /* so often epoll_ctl fails ... */
-static int control_error;    /* ... with this */
+static int control_failures; /* so often epoll_ctl fails */
 static int questions;        /* what a socket is */
 
 WRAP_ACCEPT
@@ -38,6 +37,8 @@ WRAP_ACCEPT
 }
 
 #ifdef ASYNCORE_HAVE_EPOLL
+static int control_error; /* with this */
+
 int __real_epoll_ctl(int epoll, int operation, int fd,
                      struct epoll_event *event);
 int __wrap_epoll_ctl(int epoll, int operation, int fd,
@@ -1065,6 +1066,7 @@ static void memory_is_back_at_once(void **state)
     asyncore_set_readable(&r->dispatcher, false);
     assert_int_equal(asyncore_poll(w->map, 0), 0);
     asyncore_set_readable(&r->dispatcher, true);
+    control_error = ENOMEM;
     control_failures = 1;
     close(peer);
     peer = peer_connect(&at);
