@@ -65,7 +65,9 @@ typedef struct asynchat_handlers {
      * A frame, whole, without its delimiter; for a terminator of n bytes, n
      * bytes; without a terminator, whatever has come. data lives until the
      * handler returns or runs a nested asyncore_poll, and is not copied where
-     * the frame came in one piece.
+     * the frame came in one piece. Where there is no memory for one that did
+     * not, handle_error is told (ENOMEM), and who survives that is given the
+     * next one, if a delimiter ends it; else the connection ends.
      */
     void (*handle_frame)(asynchat *chat, const void *data, size_t size);
 
@@ -179,7 +181,8 @@ ASYNCORE_API int asynchat_set_frame_timeout(asynchat *chat, int64_t timeout_ms);
  * ESHUTDOWN, after asynchat_close_when_done or asyncore_shutdown; ENOTCONN,
  * not connected nor connecting; ENOMEM, which has run handle_error; or why the
  * connection has ended, which has run handle_close. They may be used while
- * connecting. Run handlers.
+ * connecting. What a push has taken is sent in spite of an error that
+ * handle_error survives. Run handlers.
  */
 
 /* Queues a copy of size bytes. */
