@@ -129,7 +129,8 @@ void asyncore__output_flush(asyncore_dispatcher *d, asyncore__output output)
     asyncore__ref ref = asyncore__ref_to(d);
     int i;
 
-    if (*output.queue == NULL && !d->queued) {
+    /* It was asked for by the user alone: there is nothing, or a source waits. */
+    if (!d->queued) {
         asyncore__handle_write(d);
         return;
     }

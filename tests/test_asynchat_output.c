@@ -752,6 +752,10 @@ static void later_without_spinning(void **state)
     assert_int_equal(push_piece(c, COPY, 100), 0);
     run_turns(w->map, 5);
     assert_int_equal(asyncore_poll(w->map, 1), 0);
+    /* Nor does the user's own asking, of which nothing is made. */
+    asyncore_set_writable(base_of(c), true);
+    run_turns(w->map, 5);
+    assert_int_equal(asyncore_poll(w->map, 1), 0);
     assert_int_equal(s->asked, 1);
     asyncore_close(base_of(c));
     assert_int_equal(freed, 1);
