@@ -39,22 +39,18 @@ ASYNCORE__COLD static int send_rest(asyncore_dispatcher *d,
     asyncore_map *map = d->map;
     asyncore__ref ref = asyncore__ref_to(d);
     int error = errno;
-    bool failed = n < 0;
+    size_t sent = n < 0 ? 0 : (size_t)n;
 
     /* What failed runs handlers: the cork is out of their reach. */
     map->cork = NULL;
     asyncore__map_uncork(d);
+    if (n >= 0)
+        asyncore__gave(d, n);
     /* Its pushes have succeeded: who survives an error has it queued. */
-    if (!failed || !asyncore__is_disconnect(error)) {
-        if (failed)
-            n = 0;
-        else
-            asyncore__gave(d, n);
-        (void)asyncore__output_send_rest(d,
-                                         asynchat__output_of(asynchat__self(d)),
-                                         c->data, c->size, (size_t)n);
-    }
-    if (failed && asyncore__is_there(&ref))
+    if (n >= 0 || !asyncore__is_disconnect(error))
+        (void)asyncore__output_send_rest(
+            d, asynchat__output_of(asynchat__self(d)), c->data, c->size, sent);
+    if (n < 0 && asyncore__is_there(&ref))
         (void)asyncore__send_failed(d, error);
     free(map->cork);
     map->cork = c;

@@ -39,7 +39,7 @@ typedef struct asyncore__class {
     void (*frame_late)(asyncore_dispatcher *d);
     bool (*holds_input)(const asyncore_dispatcher *d);
 
-    /* Frees what it holds, before d->fd is closed. */
+    /* Gives up what it holds, before d->fd is closed. */
     void (*release)(asyncore_dispatcher *d);
 } asyncore__class;
 

@@ -89,7 +89,7 @@ struct asyncore_map {
     size_t asked_count, asked_capacity;
     bool ask_again; /* their answers may be others by now */
 
-    uint64_t renewed; /* in this turn the poller was, last */
+    uint64_t renewed; /* the turn in which the poller was, last */
 
     asyncore_dispatcher *retired, **retired_end; /* due for handle_free */
     asyncore_dispatcher *evicted;                /* due for handle_close */

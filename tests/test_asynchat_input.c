@@ -1632,6 +1632,37 @@ static void discarded(void **state)
     }
 }
 
+static void discard_at_1(chatter *c, int at)
+{
+    if (at == 1)
+        asynchat_discard_buffers(&c->chat);
+}
+
+/* Not what is being given just now; and what is gone of a frame of n bytes
+   counts as come. */
+static void discarded_in_part(void **state)
+{
+    world *w = world_of(state);
+
+    for (int style = 0; style < 2; style++) {
+        int peer;
+        chatter *c = chatter_pair(w, styles[style], &peer);
+
+        c->on_frame = discard_at_1;
+        set_delimiter(c, "\n");
+        say(w, peer, "a\nb\nc");
+        say(w, peer, "d\n");
+        check(c, "[a][b][cd]");
+        asynchat_set_terminator_bytes(&c->chat, 10);
+        say(w, peer, "123456");
+        asynchat_discard_buffers(&c->chat);
+        chatter_clear(c);
+        say(w, peer, "abcdef");
+        check(c, "[abcd]");
+        finish(c, peer);
+    }
+}
+
 static ssize_t stingy_recv(asyncore_dispatcher *d, void *data, size_t size)
 {
     return recv(d->fd, data, size < 2 ? size : 2, 0);
@@ -1733,6 +1764,7 @@ int main(void)
         HERE(nested_and_closed),
         HERE(nested_with_another),
         HERE(discarded),
+        HERE(discarded_in_part),
         HERE(transport),
         HERE(one_slow_one_fast),
     };

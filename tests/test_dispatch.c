@@ -132,6 +132,23 @@ static void reset_with_nothing_asked(void **state)
     assert_int_equal(r->ran.read, 0);
 }
 
+/* Unlike a hangup, it does not wait for what is unread. */
+static void reset_behind_what_is_unread(void **state)
+{
+    world *w = world_of(state);
+    int peer;
+    recorder *r = join(w, &plain, &peer);
+
+    asyncore_set_readable(&r->dispatcher, false);
+    peer_write(peer, "unread", 6);
+    await(r->dispatcher.fd, POLLIN);
+    run_turns(w->map, 2);
+    peer_break(r->dispatcher.fd, peer);
+    run_until(w->map, r->ran.free);
+    assert_over(r, ECONNRESET);
+    assert_int_equal(r->ran.read, 0);
+}
+
 static void hangup_with_nothing_asked(void **state)
 {
     world *w = world_of(state);
@@ -1241,6 +1258,7 @@ int main(void)
         EVERYWHERE(all_is_read_before_a_reset),
         EVERYWHERE(reset),
         EVERYWHERE(reset_with_nothing_asked),
+        EVERYWHERE(reset_behind_what_is_unread),
         EVERYWHERE(hangup_with_nothing_asked),
         EVERYWHERE(one_end_with_nothing_asked_waits),
         EVERYWHERE(pause_behind_a_hangup),
